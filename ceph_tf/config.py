@@ -1,0 +1,366 @@
+"""The configuration of one experiment: frozen dataclasses, overrides, JSON.
+
+An `Experiment` is resolved once, on the command line (preset, then `--set`), and
+never changes afterwards. Components receive only the slice they need, so that a
+change of, say, `evaluate.bootstrap` cannot invalidate a trained network.
+
+Units are in the names: `_px` are pixels of the network image unless said
+otherwise, `_mm` millimetres, `_deg` degrees.
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+
+
+class ConfigError(ValueError):
+  """A configuration field that does not exist or holds a value it may not hold."""
+
+
+def _check(condition: bool, field: str, value: object, allowed: str) -> None:
+  if not condition:
+    raise ConfigError(f'{field}={value!r}: allowed is {allowed}')
+
+
+def one_of(field: str, value: str, allowed: typing.Iterable[str]) -> None:
+  """Raises `ConfigError` with the nearest name unless `value` is in `allowed`."""
+  allowed = sorted(allowed)
+  if value not in allowed:
+    near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.4)
+    hint = f'; did you mean {near[0]!r}?' if near else ''
+    raise ConfigError(f'{field}={value!r}: allowed is {", ".join(allowed)}{hint}')
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Which images, whose truth, which splits. The slice of `example_gen`.
+
+  `validation_images` (tuning, early stopping) and `calibration_images` (what
+  uncertainties are calibrated on) are taken out of the training images.
+  """
+
+  dataset: str = 'phantom'
+  data_dir: str = ''
+  validation_images: int = 15
+  calibration_images: int = 20
+  phantom_images: int = 150  # training side (validation, calibration included)
+  phantom_test_images: int = 50
+  phantom_size_px: int = 480  # height of a phantom image; its width is 0.8 of it
+  shards: int = 2
+
+  def __post_init__(self):
+    _check(self.validation_images >= 1, 'data.validation_images', self.validation_images, '>= 1')
+    _check(self.calibration_images >= 0, 'data.calibration_images', self.calibration_images, '>= 0')
+    _check(self.phantom_images >= 4, 'data.phantom_images', self.phantom_images, '>= 4')
+    _check(self.phantom_test_images >= 1, 'data.phantom_test_images', self.phantom_test_images, '>= 1')
+    _check(64 <= self.phantom_size_px <= 4096, 'data.phantom_size_px', self.phantom_size_px, '64..4096')
+    _check(self.shards >= 1, 'data.shards', self.shards, '>= 1')
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidateConfig:
+  """What `example_validator` does about an anomaly: `stop` or `warn`.
+
+  `leaks='auto'` warns for isbi2015, whose official splits share films, and stops
+  for every other dataset.
+  """
+
+  leaks: str = 'auto'
+  points: str = 'stop'
+  images: str = 'stop'
+
+  def __post_init__(self):
+    one_of('validate.leaks', self.leaks, ('auto', 'stop', 'warn'))
+    one_of('validate.points', self.points, ('stop', 'warn'))
+    one_of('validate.images', self.images, ('stop', 'warn'))
+
+
+@dataclasses.dataclass(frozen=True)
+class InputConfig:
+  """The network image. `fit='pad'` keeps the aspect ratio, `stretch` fills."""
+
+  height: int = 320
+  width: int = 256
+  fit: str = 'pad'
+
+  def __post_init__(self):
+    _check(self.height >= 16, 'input.height', self.height, '>= 16')
+    _check(self.width >= 16, 'input.width', self.width, '>= 16')
+    one_of('input.fit', self.fit, ('pad', 'stretch'))
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+  """Random deformation of training images; each value is the largest drawn.
+
+  `elastic_px` is the standard deviation of the displacement of a control point
+  of a cubic B-spline grid whose knots are `elastic_grid_px` apart.
+  """
+
+  rotate_deg: float = 10.0
+  scale: float = 0.15
+  shift: float = 0.06  # of the image's height and width
+  elastic_px: float = 4.0
+  elastic_grid_px: float = 48.0
+  gamma: float = 0.5  # exponents from 1/(1+gamma) to 1+gamma
+  contrast: float = 0.3
+  brightness: float = 0.3  # in standard deviations of the image
+  noise: float = 0.1  # standard deviation, likewise
+
+  def __post_init__(self):
+    for field in dataclasses.fields(self):
+      _check(getattr(self, field.name) >= 0, f'augment.{field.name}', getattr(self, field.name), '>= 0')
+    _check(self.scale < 1, 'augment.scale', self.scale, '0 <= scale < 1')
+    _check(self.elastic_grid_px >= 4, 'augment.elastic_grid_px', self.elastic_grid_px, '>= 4')
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """One network. `filters` has one entry per resolution, finest first.
+
+  `stem_stride=2` computes at half the network image's resolution, from a strided
+  first convolution; heatmaps then have half the network image's size.
+  `dropout_at` names blocks: `down0`.. (finest first), `up0`.. (finest first).
+  """
+
+  name: str = 'baseline'
+  filters: tuple[int, ...] = (32, 64, 96, 128, 160)
+  convs: int = 2
+  stem_stride: int = 2
+  norm: str = 'batch'
+  dropout_rate: float = 0.0
+  dropout_at: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    _check(len(self.filters) >= 2 and min(self.filters) >= 1, 'model.filters', self.filters,
+           'two or more positive numbers')
+    _check(self.convs >= 1, 'model.convs', self.convs, '>= 1')
+    _check(self.stem_stride in (1, 2, 4), 'model.stem_stride', self.stem_stride, '1, 2 or 4')
+    one_of('model.norm', self.norm, ('batch', 'group', 'none'))
+    _check(0 <= self.dropout_rate < 1, 'model.dropout_rate', self.dropout_rate, '0 <= rate < 1')
+    levels = len(self.filters)
+    blocks = [f'down{i}' for i in range(levels)] + [f'up{i}' for i in range(levels - 1)]
+    for block in self.dropout_at:
+      one_of('model.dropout_at', block, blocks)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeatmapConfig:
+  """Target heatmaps and how a landmark is read from a heatmap.
+
+  `target_sigma_px` and `filter_sigma_px` are in pixels of the heatmap.
+  `decode`: `argmax` (Gaussian filter, then the largest pixel: the thesis),
+  `global` (mean of the whole density) or `local` (mean of the density in a
+  window of `window_px` to each side of the filtered maximum).
+  """
+
+  target_sigma_px: float = 1.5
+  amplitude: float = 1000.0  # of the regression target; cross-entropy needs none
+  decode: str = 'local'
+  filter_sigma_px: float = 1.5
+  window_px: int = 6
+
+  def __post_init__(self):
+    _check(self.target_sigma_px > 0, 'heatmap.target_sigma_px', self.target_sigma_px, '> 0')
+    _check(self.amplitude > 0, 'heatmap.amplitude', self.amplitude, '> 0')
+    one_of('heatmap.decode', self.decode, ('argmax', 'global', 'local'))
+    _check(self.filter_sigma_px >= 0, 'heatmap.filter_sigma_px', self.filter_sigma_px, '>= 0')
+    _check(self.window_px >= 1, 'heatmap.window_px', self.window_px, '>= 1')
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """The fit loop.
+
+  `schedule`: `cosine` to zero over `epochs`, or `plateau` (a tenth after
+  `plateau_epochs` without a better validation MRE). `stop_epochs=0`: never stop
+  early. `target_mre_mm=0`: no target; otherwise training stops at the first
+  epoch whose validation MRE reaches it (deliberately under-trained models).
+  """
+
+  truth: str = 'mean'
+  loss: str = 'cross_entropy'
+  optimizer: str = 'adamw'
+  learning_rate: float = 2e-3
+  weight_decay: float = 1e-2
+  schedule: str = 'cosine'
+  warmup_steps: int = 100
+  plateau_epochs: int = 15
+  stop_epochs: int = 0
+  epochs: int = 160
+  batch_size: int = 8
+  ema: float = 0.99  # 0: no averaging of the weights
+  precision: str = 'mixed_bfloat16'
+  target_mre_mm: float = 0.0
+
+  def __post_init__(self):
+    one_of('train.truth', self.truth, ('senior', 'junior', 'mean', 'truth'))
+    one_of('train.loss', self.loss, ('cross_entropy', 'mse'))
+    one_of('train.optimizer', self.optimizer, ('adam', 'adamw'))
+    one_of('train.schedule', self.schedule, ('cosine', 'plateau', 'constant'))
+    one_of('train.precision', self.precision, ('float32', 'mixed_bfloat16'))
+    _check(self.learning_rate > 0, 'train.learning_rate', self.learning_rate, '> 0')
+    _check(self.epochs >= 1, 'train.epochs', self.epochs, '>= 1')
+    _check(self.batch_size >= 1, 'train.batch_size', self.batch_size, '>= 1')
+    _check(0 <= self.ema < 1, 'train.ema', self.ema, '0 <= ema < 1')
+    for name in ('weight_decay', 'warmup_steps', 'plateau_epochs', 'stop_epochs', 'target_mre_mm'):
+      _check(getattr(self, name) >= 0, f'train.{name}', getattr(self, name), '>= 0')
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+  """How many networks answer for one image: `one`, `passes` or `members`."""
+
+  kind: str = 'one'
+  num_samples: int = 1
+
+  def __post_init__(self):
+    one_of('sampler.kind', self.kind, ('one', 'passes', 'members'))
+    _check(self.num_samples >= 1, 'sampler.num_samples', self.num_samples, '>= 1')
+    if self.kind == 'one':
+      _check(self.num_samples == 1, 'sampler.num_samples', self.num_samples, '1 when sampler.kind=one')
+    else:
+      _check(self.num_samples >= 2, 'sampler.num_samples', self.num_samples,
+             f'>= 2 when sampler.kind={self.kind}')
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+  """Evaluation and blessing. A model is blessed when all thresholds hold."""
+
+  split: str = 'test1'
+  bootstrap: int = 1000
+  overlays: int = 12
+  max_mre_mm: float = 4.0
+  min_sdr_4mm: float = 0.0  # a fraction
+
+  def __post_init__(self):
+    one_of('evaluate.split', self.split, ('test', 'test1', 'test2', 'validation'))
+    _check(self.bootstrap >= 1, 'evaluate.bootstrap', self.bootstrap, '>= 1')
+    _check(self.overlays >= 0, 'evaluate.overlays', self.overlays, '>= 0')
+    _check(self.max_mre_mm > 0, 'evaluate.max_mre_mm', self.max_mre_mm, '> 0')
+    _check(0 <= self.min_sdr_4mm <= 1, 'evaluate.min_sdr_4mm', self.min_sdr_4mm, '0..1')
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """Everything that decides the outcome of a run, besides code and data."""
+
+  preset: str = 'default'
+  seed: int = 0
+  data: DataConfig = DataConfig()
+  validate: ValidateConfig = ValidateConfig()
+  input: InputConfig = InputConfig()
+  augment: AugmentConfig = AugmentConfig()
+  model: ModelConfig = ModelConfig()
+  heatmap: HeatmapConfig = HeatmapConfig()
+  train: TrainConfig = TrainConfig()
+  sampler: SamplerConfig = SamplerConfig()
+  evaluate: EvaluateConfig = EvaluateConfig()
+
+  def __post_init__(self):
+    _check(0 <= self.seed < 2**31, 'seed', self.seed, '0..2147483647')
+    step = self.model.stem_stride * 2 ** (len(self.model.filters) - 1)
+    for name in ('height', 'width'):
+      value = getattr(self.input, name)
+      _check(value % step == 0, f'input.{name}', value,
+             f'a multiple of {step} for model.stem_stride={self.model.stem_stride} and '
+             f'{len(self.model.filters)} model.filters')
+
+
+def override(config: Experiment, assignments: typing.Iterable[str]) -> Experiment:
+  """Applies `a.b=c` assignments, all at once, so that they are checked together.
+
+  Args:
+    config: any frozen dataclass of this module.
+    assignments: strings `path=value`; tuples are written `32,64,128`.
+
+  Returns:
+    A new dataclass of the same type.
+
+  Raises:
+    ConfigError: on an unknown field (with the nearest names), a malformed
+      assignment, a value of the wrong type or out of range.
+  """
+  tree: dict = {}
+  for assignment in assignments:
+    path, equals, text = assignment.partition('=')
+    if not equals or not path.strip():
+      raise ConfigError(f'{assignment!r}: an override is written field=value, for example train.epochs=2')
+    _insert(tree, config, path.strip().split('.'), text.strip(), path.strip())
+  return _rebuild(config, tree)
+
+
+def _insert(tree: dict, config, keys: list[str], text: str, path: str) -> None:
+  names = {field.name: field for field in dataclasses.fields(config)}
+  key = keys[0]
+  if key not in names:
+    known = field_paths(config)
+    near = difflib.get_close_matches('.'.join(keys), known, n=3, cutoff=0.4) or known[:8]
+    raise ConfigError(f'unknown field {path!r}; nearest: {", ".join(near)}')
+  value = getattr(config, key)
+  if dataclasses.is_dataclass(value):
+    if len(keys) == 1:
+      raise ConfigError(f'{path!r} is a group; set one of its fields: {", ".join(field_paths(value))}')
+    _insert(tree.setdefault(key, {}), value, keys[1:], text, path)
+  elif len(keys) > 1:
+    raise ConfigError(f'{path!r}: {key!r} has no fields of its own')
+  else:
+    tree[key] = _parse(text, typing.get_type_hints(type(config))[key], path)
+
+
+def field_paths(config) -> list[str]:
+  """All settable fields of a config as dotted paths, in order of declaration."""
+  paths = []
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if dataclasses.is_dataclass(value):
+      paths += [f'{field.name}.{path}' for path in field_paths(value)]
+    else:
+      paths.append(field.name)
+  return paths
+
+
+def _parse(text: str, kind, path: str):
+  if isinstance(kind, types.GenericAlias):  # tuple[int, ...] or tuple[str, ...]
+    element = typing.get_args(kind)[0]
+    return tuple(_parse(part.strip(), element, path) for part in text.strip('()').split(',') if part.strip())
+  try:
+    return kind(text)
+  except ValueError:
+    raise ConfigError(f'{path}={text!r}: expected {kind.__name__}') from None
+
+
+def _rebuild(config, tree: dict):
+  changes = {
+      key: _rebuild(getattr(config, key), value) if isinstance(value, dict) else value
+      for key, value in tree.items()
+  }
+  return dataclasses.replace(config, **changes)
+
+
+def to_json(config) -> str:
+  """A config as JSON with sorted keys: equal configs give equal text."""
+  return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True)
+
+
+def from_json(text: str, kind: type = Experiment):
+  """The inverse of `to_json`. Raises `ConfigError` on unknown fields."""
+  return _from_dict(json.loads(text), kind, '')
+
+
+def _from_dict(tree: dict, kind: type, path: str):
+  hints = typing.get_type_hints(kind)
+  unknown = sorted(set(tree) - set(hints))
+  if unknown:
+    raise ConfigError(f'unknown field {path + unknown[0]!r} in JSON of {kind.__name__}')
+  values = {}
+  for key, value in tree.items():
+    if dataclasses.is_dataclass(hints[key]):
+      value = _from_dict(value, hints[key], f'{path}{key}.')
+    elif isinstance(value, list):
+      value = tuple(value)
+    values[key] = value
+  return kind(**values)
