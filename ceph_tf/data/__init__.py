@@ -1,0 +1,1 @@
+"""From image files to network images, landmarks and augmented batches."""

@@ -1,0 +1,1 @@
+"""Metrics, plots and the report, all from stored predictions."""

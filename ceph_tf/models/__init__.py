@@ -1,0 +1,1 @@
+"""Networks, heatmaps, losses and the fit loop."""

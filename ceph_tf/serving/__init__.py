@@ -1,0 +1,1 @@
+"""What is exported: from image bytes to landmarks with uncertainty."""

@@ -1,0 +1,1 @@
+"""Samplers (a finite set of networks) and measures (pure functions of their answers)."""
