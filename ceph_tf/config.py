@@ -105,9 +105,10 @@ class AugmentConfig:
   elastic_px: float = 4.0
   elastic_grid_px: float = 48.0
   gamma: float = 0.5  # exponents from 1/(1+gamma) to 1+gamma
-  contrast: float = 0.3
-  brightness: float = 0.3  # in standard deviations of the image
-  noise: float = 0.1  # standard deviation, likewise
+  shading: float = 0.3  # smooth additive field, in standard deviations of the image
+  contrast: float = 0.2  # factors from 1/(1+contrast) to 1+contrast
+  brightness: float = 0.2  # in standard deviations of the image
+  noise: float = 0.1  # standard deviation of the largest noise, likewise
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
@@ -294,12 +295,12 @@ def override(config: Experiment, assignments: typing.Iterable[str]) -> Experimen
 
 
 def _insert(tree: dict, config, keys: list[str], text: str, path: str) -> None:
-  names = {field.name: field for field in dataclasses.fields(config)}
   key = keys[0]
-  if key not in names:
+  if key not in {field.name for field in dataclasses.fields(config)}:
     known = field_paths(config)
-    near = difflib.get_close_matches('.'.join(keys), known, n=3, cutoff=0.4) or known[:8]
-    raise ConfigError(f'unknown field {path!r}; nearest: {", ".join(near)}')
+    near = difflib.get_close_matches('.'.join(keys), known, n=3, cutoff=0.4) or known
+    group = path[: -len('.'.join(keys))]
+    raise ConfigError(f'unknown field {path!r}; nearest: {", ".join(group + name for name in near)}')
   value = getattr(config, key)
   if dataclasses.is_dataclass(value):
     if len(keys) == 1:

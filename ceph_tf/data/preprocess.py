@@ -1,0 +1,85 @@
+"""Bytes to network image and Frame: pure TensorFlow, deterministic.
+
+`encode` has two callers, the training input and the exported predictor, so the
+image a network was trained on and the image it is served are the same floats.
+"""
+
+import tensorflow as tf
+
+from ceph_tf import geometry
+from ceph_tf.config import InputConfig
+
+
+def decode_gray(image_bytes: tf.Tensor) -> tf.Tensor:
+  """One image file to gray values.
+
+  Args:
+    image_bytes: string scalar, a JPEG, PNG (8 or 16 bit) or BMP file. TIFF is
+      transcoded where data enter (`ceph_tf.data.codec`), TensorFlow has no decoder.
+
+  Returns:
+    float32 [h, w, 1] in 0..1. Colour is reduced by the luma weights of BT.601;
+    an alpha channel is dropped.
+
+  Raises:
+    tf.errors.InvalidArgumentError: the bytes are none of these.
+  """
+  # channels=1 would refuse BMP, the format ISBI 2015 is distributed in.
+  is_png16 = tf.logical_and(
+      tf.equal(tf.strings.substr(image_bytes, 1, 3), 'PNG'),
+      tf.equal(tf.strings.substr(image_bytes, 24, 1), b'\x10'),
+  )
+  image = tf.cond(
+      is_png16,
+      lambda: tf.cast(tf.io.decode_png(image_bytes, dtype=tf.uint16), tf.float32) / 65535.0,
+      lambda: tf.cast(tf.io.decode_image(image_bytes, expand_animations=False), tf.float32) / 255.0,
+  )
+  colour = tf.shape(image)[-1] >= 3
+  luma = tf.constant([[0.299], [0.587], [0.114]])
+  return tf.cond(
+      colour,
+      lambda: tf.tensordot(image[..., :3], luma, 1),
+      lambda: image[..., :1],
+  )
+
+
+def standardize(image: tf.Tensor) -> tf.Tensor:
+  """Zero mean, unit variance, so that exposure and bit depth do not matter.
+
+  Args:
+    image: float32 [h, w, 1].
+
+  Returns:
+    float32 [h, w, 1]; a constant image becomes zeros.
+  """
+  mean, variance = tf.nn.moments(image, axes=[0, 1, 2])
+  return (image - mean) * tf.math.rsqrt(variance + 1e-8)
+
+
+def to_network_image(image: tf.Tensor, cfg: InputConfig) -> tuple[tf.Tensor, geometry.Frame]:
+  """Gray image of any size to the network image.
+
+  Args:
+    image: float32 [h, w, 1], any intensity scale.
+    cfg: size and fit of the network image.
+
+  Returns:
+    float32 [H, W, 1], standardized, zero (the mean) where padded, and its `Frame`.
+  """
+  size_hw = (cfg.height, cfg.width)
+  frame, size, before = geometry.fit_frame(tf.shape(image)[:2], size_hw, cfg.fit)
+  # Area averaging is the right low-pass for shrinking and a staircase for enlarging.
+  shrinks = tf.reduce_all(size <= tf.shape(image)[:2])
+  resized = tf.cond(
+      shrinks,
+      lambda: tf.image.resize(image[None], size, method='area')[0],
+      lambda: tf.image.resize(image[None], size, method='bilinear', antialias=True)[0],
+  )
+  resized = standardize(resized)
+  network = tf.image.pad_to_bounding_box(resized, before[0], before[1], *size_hw)
+  return tf.ensure_shape(network, (*size_hw, 1)), frame
+
+
+def encode(image_bytes: tf.Tensor, cfg: InputConfig) -> tuple[tf.Tensor, geometry.Frame]:
+  """One image file to the network image; see `decode_gray`, `to_network_image`."""
+  return to_network_image(decode_gray(image_bytes), cfg)

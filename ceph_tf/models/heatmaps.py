@@ -1,0 +1,177 @@
+"""Landmarks to target heatmaps, and heatmaps back to landmarks with their doubt.
+
+Points are (x, y) in pixels of the heatmap, arrays of heatmaps are [B, h, w, L].
+"""
+
+import math
+import typing
+
+import tensorflow as tf
+
+from ceph_tf.config import HeatmapConfig
+
+
+class Decoded(typing.NamedTuple):
+  """What is kept of each heatmap; the heatmap itself can then be forgotten.
+
+  Attributes:
+    points_px: float32 [B, L, 2].
+    peak: float32 [B, L], the maximum activation, 1 for a heatmap like its target.
+    covariance_px2: float32 [B, L, 2, 2], of the heatmap read as a density.
+    entropy_nats: float32 [B, L], likewise.
+    density: float32 [B, h, w, L], non-negative, each landmark sums to one.
+  """
+
+  points_px: tf.Tensor
+  peak: tf.Tensor
+  covariance_px2: tf.Tensor
+  entropy_nats: tf.Tensor
+  density: tf.Tensor
+
+
+def _axis(size: int) -> tf.Tensor:
+  return tf.range(size, dtype=tf.float32)
+
+
+def inside(points_px: tf.Tensor, size_hw: tuple[int, int]) -> tf.Tensor:
+  """Which points [B, L, 2] are known and lie in the image: bool [B, L]."""
+  height, width = size_hw
+  limit = tf.constant([width - 0.5, height - 0.5], tf.float32)
+  return tf.reduce_all((points_px >= -0.5) & (points_px <= limit), -1)  # NaN compares false
+
+
+def render(points_px: tf.Tensor, size_hw: tuple[int, int], sigma_px: float) -> tf.Tensor:
+  """Gaussian target heatmaps with maximum 1 at the landmark.
+
+  Args:
+    points_px: float32 [B, L, 2]; a NaN point gives an empty heatmap.
+    size_hw: height and width of the heatmaps.
+    sigma_px: standard deviation.
+
+  Returns:
+    float32 [B, h, w, L].
+  """
+  height, width = size_hw
+  known = inside(points_px, size_hw)
+  points_px = tf.where(known[..., None], points_px, 0.0)
+  factor = -0.5 / sigma_px**2
+  # A Gaussian is separable: h + w exponentials per landmark instead of h * w.
+  along_y = tf.exp(factor * (_axis(height)[None, :, None] - points_px[:, None, :, 1]) ** 2)
+  along_x = tf.exp(factor * (_axis(width)[None, :, None] - points_px[:, None, :, 0]) ** 2)
+  along_y *= tf.cast(known, tf.float32)[:, None, :]
+  return along_y[:, :, None, :] * along_x[:, None, :, :]
+
+
+def gaussian_filter(heatmaps: tf.Tensor, sigma_px: float) -> tf.Tensor:
+  """Heatmaps [B, h, w, L] convolved with a Gaussian, zero outside the image.
+
+  Written as a product with a banded matrix per axis: on the small images here
+  that is faster than a depthwise convolution. `sigma_px=0` changes nothing.
+  """
+  if sigma_px == 0:
+    return heatmaps
+  radius = math.ceil(4 * sigma_px)
+  norm = sum(math.exp(-0.5 * (i / sigma_px) ** 2) for i in range(-radius, radius + 1))
+
+  def matrix(size):
+    distance = _axis(size)[:, None] - _axis(size)[None, :]
+    weights = tf.exp(-0.5 * (distance / sigma_px) ** 2) / norm
+    return tf.where(tf.abs(distance) <= radius, weights, 0.0)
+
+  _, height, width, _ = heatmaps.shape
+  rows = tf.einsum('ij,bjwl->biwl', matrix(height), heatmaps)
+  return tf.einsum('ij,bhjl->bhil', matrix(width), rows)
+
+
+def argmax_points(heatmaps: tf.Tensor) -> tf.Tensor:
+  """The pixel of each maximum: float32 [B, L, 2]."""
+  _, height, width, landmarks = heatmaps.shape
+  index = tf.argmax(tf.reshape(heatmaps, [-1, height * width, landmarks]), axis=1, output_type=tf.int32)
+  return tf.cast(tf.stack([index % width, index // width], -1), tf.float32)
+
+
+def moments(density: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Mean [B, L, 2] and covariance [B, L, 2, 2] of densities [B, h, w, L]."""
+  _, height, width, _ = density.shape
+  x, y = _axis(width), _axis(height)
+  along_x, along_y = tf.reduce_sum(density, 1), tf.reduce_sum(density, 2)
+  mean_x = tf.einsum('bwl,w->bl', along_x, x)
+  mean_y = tf.einsum('bhl,h->bl', along_y, y)
+  # Centred before squaring: E[x^2] - E[x]^2 would lose the digits in float32.
+  from_x = x[None, :, None] - mean_x[:, None, :]
+  from_y = y[None, :, None] - mean_y[:, None, :]
+  xx = tf.reduce_sum(along_x * from_x**2, 1)
+  yy = tf.reduce_sum(along_y * from_y**2, 1)
+  xy = tf.einsum('bhwl,bwl,bhl->bl', density, from_x, from_y)
+  covariance = tf.stack([tf.stack([xx, xy], -1), tf.stack([xy, yy], -1)], -2)
+  return tf.stack([mean_x, mean_y], -1), covariance
+
+
+def local_mean(density: tf.Tensor, centre_px: tf.Tensor, window_px: int) -> tf.Tensor:
+  """Mean of each density within `window_px` of `centre_px` [B, L, 2] in x and in y."""
+  _, height, width, _ = density.shape
+  near_x = tf.cast(tf.abs(_axis(width)[None, :, None] - centre_px[:, None, :, 0]) <= window_px, tf.float32)
+  near_y = tf.cast(tf.abs(_axis(height)[None, :, None] - centre_px[:, None, :, 1]) <= window_px, tf.float32)
+  along_x = near_x * tf.einsum('bhwl,bhl->bwl', density, near_y)
+  along_y = near_y * tf.einsum('bhwl,bwl->bhl', density, near_x)
+  mass = tf.reduce_sum(along_x, 1) + 1e-12
+  x = tf.einsum('bwl,w->bl', along_x, _axis(width)) / mass
+  y = tf.einsum('bhl,h->bl', along_y, _axis(height)) / mass
+  return tf.stack([x, y], -1)
+
+
+def entropy_nats(density: tf.Tensor) -> tf.Tensor:
+  """Entropy [B, L] of densities [B, h, w, L]; 0 log 0 is 0."""
+  return -tf.reduce_sum(tf.math.xlogy(density, density), [1, 2])
+
+
+def to_density(output: tf.Tensor, loss: str) -> tf.Tensor:
+  """Network output [B, h, w, L] as densities that sum to one per landmark.
+
+  Trained by `cross_entropy` the output is logits of a softmax over all pixels;
+  trained by `mse` it is an activation whose negative part means nothing.
+  """
+  _, height, width, landmarks = output.shape
+  flat = tf.reshape(output, [-1, height * width, landmarks])
+  if loss == 'cross_entropy':
+    flat = tf.nn.softmax(flat, axis=1)
+  else:
+    flat = tf.nn.relu(flat) + 1e-12  # an empty heatmap knows nothing: uniform
+    flat /= tf.reduce_sum(flat, 1, keepdims=True)
+  return tf.reshape(flat, [-1, height, width, landmarks])
+
+
+def peak_of(heatmaps: tf.Tensor) -> tf.Tensor:
+  """The maximum [B, L] of each heatmap."""
+  return tf.reduce_max(heatmaps, [1, 2])
+
+
+def density_peak(density: tf.Tensor, cfg: HeatmapConfig) -> tf.Tensor:
+  """The maximum [B, L] of each density, relative to that of the target Gaussian."""
+  return peak_of(density) * (2 * math.pi * cfg.target_sigma_px**2)
+
+
+def decode(output: tf.Tensor, loss: str, cfg: HeatmapConfig) -> Decoded:
+  """Reads the landmarks from the network's output.
+
+  Args:
+    output: float32 [B, h, w, L].
+    loss: what the network was trained by, `cross_entropy` or `mse`.
+    cfg: how; see `HeatmapConfig.decode`. `argmax` is that of Drevicky & Kodym,
+      BIOIMAGING 2020: a Gaussian filter on the heatmap, then its largest pixel.
+
+  Returns:
+    `Decoded`, in pixels of the heatmap.
+  """
+  density = to_density(output, loss)
+  mean_px, covariance = moments(density)
+  regression = loss == 'mse'
+  if cfg.decode == 'global':
+    points = mean_px
+  else:
+    filtered = gaussian_filter(output if regression else density, cfg.filter_sigma_px)
+    points = argmax_points(filtered)
+    if cfg.decode == 'local':
+      points = local_mean(density, points, cfg.window_px)
+  peak = peak_of(output) / cfg.amplitude if regression else density_peak(density, cfg)
+  return Decoded(points, peak, covariance, entropy_nats(density), density)

@@ -1,0 +1,46 @@
+"""Losses of heatmaps; missing landmarks weigh nothing."""
+
+import tensorflow as tf
+
+from ceph_tf.config import HeatmapConfig
+from ceph_tf.models import heatmaps
+
+
+def _mean_over_known(per_landmark: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+  weight = tf.cast(known, tf.float32)
+  return tf.reduce_sum(per_landmark * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)
+
+
+def cross_entropy(output: tf.Tensor, points_px: tf.Tensor, cfg: HeatmapConfig) -> tf.Tensor:
+  """Cross-entropy of a softmax over all pixels with a Gaussian around the landmark.
+
+  Args:
+    output: float32 [B, h, w, L] logits.
+    points_px: float32 [B, L, 2] in heatmap pixels; NaN or outside: not counted.
+    cfg: width of the Gaussian.
+
+  Returns:
+    Scalar, nats per known landmark.
+  """
+  _, height, width, landmarks = output.shape
+  target = heatmaps.render(points_px, (height, width), cfg.target_sigma_px)
+  target /= tf.reduce_sum(target, [1, 2], keepdims=True) + 1e-12
+  logits = tf.reshape(output, [-1, height * width, landmarks])
+  target = tf.reshape(target, [-1, height * width, landmarks])
+  # sum(target) = 1, so -sum(target * log_softmax) = logsumexp - sum(target * logits).
+  loss = tf.reduce_logsumexp(logits, 1) - tf.reduce_sum(target * logits, 1)
+  return _mean_over_known(loss, heatmaps.inside(points_px, (height, width)))
+
+
+def mse(output: tf.Tensor, points_px: tf.Tensor, cfg: HeatmapConfig) -> tf.Tensor:
+  """Mean squared error with a Gaussian of height `amplitude` (Drevicky & Kodym 2020).
+
+  Arguments and missing landmarks as in `cross_entropy`; scalar, squared amplitude.
+  """
+  _, height, width, _ = output.shape
+  target = cfg.amplitude * heatmaps.render(points_px, (height, width), cfg.target_sigma_px)
+  loss = tf.reduce_mean(tf.math.squared_difference(output, target), [1, 2])
+  return _mean_over_known(loss, heatmaps.inside(points_px, (height, width)))
+
+
+LOSSES = {'cross_entropy': cross_entropy, 'mse': mse}
