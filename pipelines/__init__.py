@@ -1,0 +1,1 @@
+"""Components, the graph they form, and what runs it."""

@@ -1,0 +1,130 @@
+"""Artifact types: what a component hands to the next one is a folder, and its type says what is in it.
+
+`files` lists (as glob patterns) what an artifact of the type always holds; the
+runner refuses an output that lacks one of them. `undigested` names top folders
+that are for the eye only: they may be deleted, and do not count as content.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import ClassVar
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+  """A folder with content of a known kind.
+
+  Attributes:
+    path: the folder. As an input it may only be read; as an output it exists, is
+      empty (unless the component resumes) and is to be filled.
+    digest: of the content of an input: equal digests, equal content.
+  """
+
+  path: pathlib.Path
+  digest: str = ''
+
+  files: ClassVar[tuple[str, ...]] = ()
+  undigested: ClassVar[tuple[str, ...]] = ()
+
+  def missing_files(self) -> list[str]:
+    """The patterns in `files` that nothing in the folder matches."""
+    return [pattern for pattern in self.files if not any(self.path.glob(pattern))]
+
+
+class JsonArtifact(Artifact):
+  """An artifact whose heart is one JSON file, the first of `files`."""
+
+  def read(self) -> dict:
+    return json.loads((self.path / self.files[0]).read_text('utf-8'))
+
+  def write(self, content: dict) -> None:
+    (self.path / self.files[0]).write_text(json.dumps(content, indent=2) + '\n', 'utf-8')
+
+
+class Examples(Artifact):
+  """Images with their landmarks: `<split>-00000-of-00002.tfrecord` and `schema.json`."""
+
+  files = ('schema.json', '*-*-of-*.tfrecord')
+
+  def splits(self) -> list[str]:
+    """The names of the splits that have at least one file, sorted."""
+    return sorted({file.name.split('-')[0] for file in self.path.glob('*-*-of-*.tfrecord')})
+
+  def shards(self, split: str) -> list[pathlib.Path]:
+    """The TFRecord files of `split`, in order. Raises `FileNotFoundError` if there is none."""
+    found = sorted(self.path.glob(f'{split}-*-of-*.tfrecord'))
+    if not found:
+      raise FileNotFoundError(
+          f'no split {split!r} in {self.path}; there are: {", ".join(self.splits())}')
+    return found
+
+
+class Anomalies(JsonArtifact):
+  """What is wrong with the examples: `anomalies.json` with `anomalies`, `duplicates`, `counts`."""
+
+  files = ('anomalies.json',)
+
+
+class TrainedModel(Artifact):
+  """One trained network: `model.weights.h5`, `network.json`, `history.json`, TensorBoard `logs/`."""
+
+  files = ('model.weights.h5', 'network.json', 'history.json')
+  undigested = ('logs',)
+
+  @property
+  def logs(self) -> pathlib.Path:
+    return self.path / 'logs'
+
+
+class ServableModel(Artifact):
+  """A SavedModel that TF Serving serves, in `saved_model/`."""
+
+  files = ('saved_model/saved_model.pb',)
+
+  @property
+  def saved_model(self) -> pathlib.Path:
+    return self.path / 'saved_model'
+
+
+class InfraBlessing(JsonArtifact):
+  """Whether the SavedModel runs outside the code that wrote it: `infra_blessing.json`."""
+
+  files = ('infra_blessing.json',)
+
+
+class Predictions(Artifact):
+  """What the SavedModel says about every image of a split: `predictions.npz`."""
+
+  files = ('predictions.npz',)
+
+  def read(self) -> dict[str, np.ndarray]:
+    with np.load(self.path / 'predictions.npz', allow_pickle=False) as arrays:
+      return dict(arrays)
+
+  def write(self, arrays: dict[str, np.ndarray]) -> None:
+    np.savez_compressed(self.path / 'predictions.npz', **arrays)
+
+
+class Evaluation(JsonArtifact):
+  """Errors against the truth: `evaluation.json`, `per_landmark.csv`, `report.html`, `figures/`."""
+
+  files = ('evaluation.json', 'per_landmark.csv', 'report.html')
+
+  @property
+  def report(self) -> pathlib.Path:
+    return self.path / 'report.html'
+
+
+class ModelBlessing(JsonArtifact):
+  """Whether the errors are small enough to push the model: `blessing.json`."""
+
+  files = ('blessing.json',)
+
+
+class PushedModel(JsonArtifact):
+  """Where the pusher put the model, or why it did not: `pushed.json`."""
+
+  files = ('pushed.json',)
