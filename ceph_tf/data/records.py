@@ -65,8 +65,8 @@ def truth_points(points_by_name: Mapping[str, np.ndarray], truth: str) -> np.nda
   """The points of one truth.
 
   Args:
-    points_by_name: truth name -> [L, 2] (or [N, L, 2]), NaN where missing.
-    truth: a key, or 'mean' for the mean of all present truths (NaN where any of
+    points_by_name: truth name -> array or tensor [..., L, 2], NaN where missing.
+    truth: a key, or 'mean' for the mean of all doctors present (NaN where any of
       them misses the landmark). A dataset with the single truth 'truth' answers
       with it to every name.
 
@@ -79,7 +79,8 @@ def truth_points(points_by_name: Mapping[str, np.ndarray], truth: str) -> np.nda
   if set(points_by_name) == {'truth'}:
     return points_by_name['truth']
   if truth == 'mean':
-    return np.mean(np.stack(list(points_by_name.values())), axis=0)
+    doctors = [points for name, points in points_by_name.items() if name != 'truth']
+    return sum(doctors) / len(doctors)
   if truth not in points_by_name:
     raise DataError(f'truth={truth!r}: allowed is {", ".join([*points_by_name, "mean"])}')
   return points_by_name[truth]

@@ -7,7 +7,8 @@ from ceph_tf import seeds
 from ceph_tf.data.records import DataError
 
 
-def take(patient_ids: Iterable[str], wanted: dict[str, int], rest: str, seed: int) -> dict[str, str]:
+def take(patient_ids: Iterable[str], wanted: dict[str, int], rest: str,
+         seed: int) -> dict[str, str]:
   """Divides patients at random, whole patients only.
 
   Args:
@@ -24,7 +25,7 @@ def take(patient_ids: Iterable[str], wanted: dict[str, int], rest: str, seed: in
   Raises:
     DataError: when there are too few patients.
   """
-  images = collections.Counter(patient_ids)
+  images = collections.Counter(list(patient_ids))  # of a dict, Counter would take the values
   patients = sorted(images)
   order = [patients[i] for i in seeds.rng(seed, 'splits', rest).permutation(len(patients))]
   result = {}
@@ -37,11 +38,13 @@ def take(patient_ids: Iterable[str], wanted: dict[str, int], rest: str, seed: in
     if taken < number or not order:
       asked = ', '.join(f'{value} images for {key}' for key, value in wanted.items())
       raise DataError(f'too few patients: {asked} and at least one patient for {rest} are wanted, '
-                      f'but there are {len(patients)} patients with {sum(images.values())} images')
+                      f'but there are {len(patients)} patients with {sum(images.values())} images '
+                      '(settings: data.validation_images, data.calibration_images)')
   return result | dict.fromkeys(order, rest)
 
 
-def assign(patient_ids: Iterable[str], validation: int, calibration: int, seed: int) -> dict[str, str]:
+def assign(patient_ids: Iterable[str], validation: int, calibration: int,
+           seed: int) -> dict[str, str]:
   """Divides training patients into 'train', 'validation' and 'calibration'.
 
   Args:
