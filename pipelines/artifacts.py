@@ -1,8 +1,9 @@
-"""Artifact types: what a component hands to the next one is a folder, and its type says what is in it.
+"""Artifact types: components hand each other folders, and the type says what is in one.
 
 `files` lists (as glob patterns) what an artifact of the type always holds; the
 runner refuses an output that lacks one of them. `undigested` names top folders
 that are for the eye only: they may be deleted, and do not count as content.
+`shown` is what a user wants to open after a run: what it is called, where it lies.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ class Artifact:
 
   files: ClassVar[tuple[str, ...]] = ()
   undigested: ClassVar[tuple[str, ...]] = ()
+  shown: ClassVar[tuple[str, str] | None] = None
 
   def missing_files(self) -> list[str]:
     """The patterns in `files` that nothing in the folder matches."""
@@ -69,10 +71,11 @@ class Anomalies(JsonArtifact):
 
 
 class TrainedModel(Artifact):
-  """One trained network: `model.weights.h5`, `network.json`, `history.json`, TensorBoard `logs/`."""
+  """One trained network: `model.weights.h5`, `network.json`, `history.json`, `logs/`."""
 
   files = ('model.weights.h5', 'network.json', 'history.json')
   undigested = ('logs',)
+  shown = ('TensorBoard logs', 'logs')
 
   @property
   def logs(self) -> pathlib.Path:
@@ -83,6 +86,7 @@ class ServableModel(Artifact):
   """A SavedModel that TF Serving serves, in `saved_model/`."""
 
   files = ('saved_model/saved_model.pb',)
+  shown = ('SavedModel', 'saved_model')
 
   @property
   def saved_model(self) -> pathlib.Path:
@@ -112,6 +116,7 @@ class Evaluation(JsonArtifact):
   """Errors against the truth: `evaluation.json`, `per_landmark.csv`, `report.html`, `figures/`."""
 
   files = ('evaluation.json', 'per_landmark.csv', 'report.html')
+  shown = ('report', 'report.html')
 
   @property
   def report(self) -> pathlib.Path:
@@ -128,3 +133,4 @@ class PushedModel(JsonArtifact):
   """Where the pusher put the model, or why it did not: `pushed.json`."""
 
   files = ('pushed.json',)
+  shown = ('push', 'pushed.json')

@@ -76,7 +76,7 @@ def source_digest(file: pathlib.Path, module: str, root: pathlib.Path = ROOT,
 _Import = tuple[int, str, tuple[str, ...]]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _analysed(source: bytes) -> tuple[str, tuple[_Import, ...]]:
   """The digest of a module's code and its imports, cached by content."""
   tree = ast.parse(source)
@@ -116,7 +116,7 @@ def _module_file(root: pathlib.Path, module: str) -> pathlib.Path | None:
   return None  # a name inside a module, or a package without __init__.py
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def libraries() -> dict[str, str]:
   """Versions of Python and of the installed libraries that results depend on."""
   versions = {'python': '.'.join(platform.python_version_tuple()[:2])}
@@ -131,15 +131,14 @@ def libraries() -> dict[str, str]:
 
 
 def tree_files(folder: pathlib.Path, undigested: tuple[str, ...] = ()) -> dict[str, int]:
-  """Size in bytes of every file below `folder` by its name there, but for the `undigested` top folders."""
-  names = sorted(
-      path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
-  return {name: (folder / name).stat().st_size for name in names
-          if name.split('/')[0] not in undigested}
+  """Sizes in bytes of the files below `folder`, by name, but for `undigested` top folders."""
+  files = (path for path in sorted(folder.rglob('*')) if path.is_file())
+  sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+  return {name: size for name, size in sizes.items() if name.split('/')[0] not in undigested}
 
 
 def tree_digest(folder: pathlib.Path, undigested: tuple[str, ...] = ()) -> str:
-  """A digest of names and bytes of all files below `folder`, but for the `undigested` top folders."""
+  """A digest of names and bytes of the files that `tree_files` names."""
   return of_json({name: _file_digest(folder / name) for name in tree_files(folder, undigested)})
 
 
@@ -149,7 +148,7 @@ def _file_digest(path: pathlib.Path) -> str:
 
 
 def folder_digest(folder: pathlib.Path) -> str:
-  """A digest of names, sizes and modification times of all files below `folder`; 'absent' if it is none."""
+  """A digest of names, sizes and modification times below `folder`; 'absent' if there is none."""
   if not folder.is_dir():
     return 'absent'
   stats = {name: (folder / name).stat() for name in tree_files(folder)}

@@ -19,7 +19,7 @@ class Stored:
     type: name of its class.
     path: `<component>/<key>/<output>`, below the store.
     digest: of its content.
-    files: size in bytes by file name, to notice damage without reading.
+    files: size in bytes by file name, to notice damage without reading; of outputs only.
   """
 
   type: str
@@ -47,15 +47,16 @@ class Execution:
   started: str
   seconds: float = 0.0
 
-  def to_json(self) -> str:
-    return json.dumps(dataclasses.asdict(self), indent=2)
+  def to_dict(self) -> dict:
+    """As JSON can hold it."""
+    return dataclasses.asdict(self)
 
   @classmethod
-  def from_json(cls, text: str) -> 'Execution':
-    tree = json.loads(text)
-    tree['inputs'] = {name: [Stored(**one) for one in many] for name, many in tree['inputs'].items()}
-    tree['outputs'] = {name: Stored(**one) for name, one in tree['outputs'].items()}
-    return cls(**tree)
+  def from_dict(cls, tree: dict) -> 'Execution':
+    """The inverse of `to_dict`. Raises `TypeError` or `KeyError` on what is none."""
+    inputs = {name: [Stored(**one) for one in many] for name, many in tree['inputs'].items()}
+    outputs = {name: Stored(**one) for name, one in tree['outputs'].items()}
+    return cls(**(tree | {'inputs': inputs, 'outputs': outputs}))
 
 
 def plain_params(node: Node) -> dict:

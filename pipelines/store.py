@@ -4,7 +4,7 @@
     <work_dir>/store/<component>/<key>/execution.json
     <work_dir>/temp/<component>-<key>/                being written; wiped if found abandoned
     <work_dir>/resume/<component>-<key>/              likewise, of resumable components; kept
-    <work_dir>/locks/<component>-<key>                flock: shared by readers, exclusive to a writer
+    <work_dir>/locks/<component>-<key>                flock: many readers or one writer
 
 A folder enters `store/` by one rename. Locks belong to processes, so that none
 survives a `kill -9`. A run keeps its shared locks until it ends: what it reads
@@ -14,6 +14,7 @@ is not replaced under it.
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import pathlib
 import shutil
@@ -28,6 +29,7 @@ class StoreError(Exception):
   """The work dir cannot be used: full, not writable, damaged. Shown as one line."""
 
 
+EXECUTION = 'execution.json'
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -59,8 +61,10 @@ class Store:
 
   def slot(self, component: str, key: str, resumable: bool = False) -> 'Slot':
     """The place of one execution, the same object at every call."""
-    with explained(self.work_dir):
-      return self._slots.setdefault((component, key), Slot(self.work_dir, component, key, resumable))
+    if (component, key) not in self._slots:
+      with explained(self.work_dir):
+        self._slots[component, key] = Slot(self.work_dir, component, key, resumable)
+    return self._slots[component, key]
 
   def _sweep(self) -> None:
     """Clears what killed runs left in `temp/`."""
@@ -101,7 +105,8 @@ class Slot:
     """Gives the lock back."""
     self._lock.close()
 
-  def lock(self, exclusive: bool, wait: bool = True, on_wait: Callable[[], None] = lambda: None) -> bool:
+  def lock(self, exclusive: bool, wait: bool = True,
+           on_wait: Callable[[], None] = lambda: None) -> bool:
     """Takes the lock, or changes its kind; then nothing read before can be relied on.
 
     Args:
@@ -133,7 +138,7 @@ class Slot:
     if not self.final.exists():
       return None, ''
     try:
-      execution = Execution.from_json((self.final / 'execution.json').read_text('utf-8'))
+      execution = read_execution(self.final)
       for name, stored in execution.outputs.items():
         files = digests.tree_files(self.final / name, outputs[name].kind.undigested)
         for file in sorted(stored.files.keys() | files.keys()):
@@ -141,7 +146,7 @@ class Slot:
             return None, (f'{self.final / name / file} has {_bytes(files.get(file))}, '
                           f'recorded are {_bytes(stored.files.get(file))}')
     except (OSError, ValueError, KeyError, TypeError) as error:
-      return None, f'{self.final / "execution.json"}: {error!r}'
+      return None, f'{self.final / EXECUTION}: {error!r}'
     return execution, ''
 
   def prepare(self, outputs: dict[str, Port]) -> None:
@@ -152,7 +157,8 @@ class Slot:
 
   def commit(self, execution: Execution) -> None:
     """Moves the written outputs to their place. Needs the exclusive lock."""
-    (self.temp / 'execution.json').write_text(execution.to_json(), 'utf-8')
+    text = json.dumps(execution.to_dict(), indent=2)
+    (self.temp / EXECUTION).write_text(text + '\n', 'utf-8')
     self.final.parent.mkdir(exist_ok=True)
     if self.final.exists():
       os.replace(self.final, self._replaced)
@@ -168,6 +174,11 @@ class Slot:
         os.replace(self._replaced, self.final)
     if not self._resumable:
       shutil.rmtree(self.temp, ignore_errors=True)
+
+
+def read_execution(folder: pathlib.Path) -> Execution:
+  """The record in `<work_dir>/store/<component>/<key>`."""
+  return Execution.from_dict(json.loads((folder / EXECUTION).read_text('utf-8')))
 
 
 def _bytes(size: int | None) -> str:

@@ -1,0 +1,85 @@
+"""The command line: `python -m pipelines.run --model=mc_dropout`. Flags, and nothing but.
+
+Exit status: 0 done, 1 a mistake of ours (with its traceback), 2 a mistake the user
+can mend (one line), 130 Ctrl-C. Whatever was finished by then is kept.
+"""
+
+import os
+import sys
+
+from absl import app, flags
+
+from ceph_tf.config import ConfigError, one_of, to_json
+from ceph_tf.data.records import DataError
+from pipelines import ancestry
+from pipelines.dsl import ComponentError
+from pipelines.store import StoreError
+
+_MODEL = flags.DEFINE_string('model', 'mc_dropout', 'Which model to train; a name in EXPERIMENTS.')
+_PRESET = flags.DEFINE_string('preset', 'default', 'How to train it; a name in PRESETS.')
+_DATASET = flags.DEFINE_string('dataset', 'phantom', 'Which data; a name in DATASETS.')
+_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Where the data lie; phantom needs none.')
+_SET = flags.DEFINE_multi_string('set', [], 'Overrides a field: --set train.epochs=2. Repeatable.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Same seed, code and data: same weights.')
+_WORK_DIR = flags.DEFINE_string('work_dir', 'runs', 'Store of all artifacts, and their lineage.')
+_PUSH_DIR = flags.DEFINE_string('push_dir', 'saved_models', 'Where good models are pushed.')
+_FROM = flags.DEFINE_string('from', '', 'Run this component or node, and all after it, again.')
+_LINEAGE = flags.DEFINE_string('lineage', '', 'Print what made the artifact at this path.')
+_RUNNER = flags.DEFINE_string('runner', 'local', 'What runs the graph; a name in RUNNERS.')
+
+USER_ERRORS = (ConfigError, DataError, StoreError, ComponentError, OSError)
+
+
+def run_pipeline() -> None:
+  """Runs the pipeline that the flags describe, and tells where its results are."""
+  # Late, because they load TensorFlow: a mistyped flag should not cost seconds.
+  from pipelines import experiments
+  experiment = experiments.resolve(
+      _MODEL.value, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value)
+  from pipelines.runners import RUNNERS
+  one_of('--runner', _RUNNER.value, RUNNERS)
+  from pipelines import pipeline
+  nodes = pipeline.build(experiment, _PUSH_DIR.value)
+  results = RUNNERS[_RUNNER.value](
+      nodes, _WORK_DIR.value, from_node=_FROM.value, config=to_json(experiment))
+  for result in results.values():
+    for artifact in result.outputs.values():
+      if artifact.shown:
+        label, place = artifact.shown
+        print(f'{label + ":":18}{artifact.path / place}')
+
+
+def main(argv: list[str]) -> int:
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  try:
+    if len(argv) > 1:
+      raise ConfigError(f'unexpected argument {argv[1]!r}; options are written --name=value')
+    if _LINEAGE.value:
+      print(ancestry.text(_LINEAGE.value))
+    else:
+      run_pipeline()
+  except USER_ERRORS as error:
+    notes = ' '.join(f'({note})' for note in getattr(error, '__notes__', ()))
+    print('error:', ' '.join(f'{error} {notes}'.split()), file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print('\ninterrupted; what is finished is kept, and the same command goes on from there',
+          file=sys.stderr)
+    return 130
+  return 0
+
+
+def _parse(argv: list[str]) -> list[str]:
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    print(f'error: {error}; --help lists all options', file=sys.stderr)
+    sys.exit(2)
+
+
+def cli() -> None:
+  app.run(main, flags_parser=_parse)
+
+
+if __name__ == '__main__':
+  cli()
