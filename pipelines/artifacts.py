@@ -3,7 +3,6 @@
 `files` lists (as glob patterns) what an artifact of the type always holds; the
 runner refuses an output that lacks one of them. `undigested` names top folders
 that are for the eye only: they may be deleted, and do not count as content.
-`shown` is what a user wants to open after a run: what it is called, where it lies.
 """
 
 import dataclasses
@@ -29,11 +28,14 @@ class Artifact:
 
   files: ClassVar[tuple[str, ...]] = ()
   undigested: ClassVar[tuple[str, ...]] = ()
-  shown: ClassVar[tuple[str, str] | None] = None
 
   def missing_files(self) -> list[str]:
     """The patterns in `files` that nothing in the folder matches."""
     return [pattern for pattern in self.files if not any(self.path.glob(pattern))]
+
+  def shown(self) -> tuple[str, str] | None:
+    """What a user wants to see after a run: a label, and a path or words."""
+    return None
 
 
 class JsonArtifact(Artifact):
@@ -75,22 +77,26 @@ class TrainedModel(Artifact):
 
   files = ('model.weights.h5', 'network.json', 'history.json')
   undigested = ('logs',)
-  shown = ('TensorBoard logs', 'logs')
 
   @property
   def logs(self) -> pathlib.Path:
     return self.path / 'logs'
+
+  def shown(self) -> tuple[str, str]:
+    return 'TensorBoard logs', str(self.logs)
 
 
 class ServableModel(Artifact):
   """A SavedModel that TF Serving serves, in `saved_model/`."""
 
   files = ('saved_model/saved_model.pb',)
-  shown = ('SavedModel', 'saved_model')
 
   @property
   def saved_model(self) -> pathlib.Path:
     return self.path / 'saved_model'
+
+  def shown(self) -> tuple[str, str]:
+    return 'SavedModel', str(self.saved_model)
 
 
 class InfraBlessing(JsonArtifact):
@@ -116,11 +122,13 @@ class Evaluation(JsonArtifact):
   """Errors against the truth: `evaluation.json`, `per_landmark.csv`, `report.html`, `figures/`."""
 
   files = ('evaluation.json', 'per_landmark.csv', 'report.html')
-  shown = ('report', 'report.html')
 
   @property
   def report(self) -> pathlib.Path:
     return self.path / 'report.html'
+
+  def shown(self) -> tuple[str, str]:
+    return 'report', str(self.report)
 
 
 class ModelBlessing(JsonArtifact):
@@ -130,7 +138,10 @@ class ModelBlessing(JsonArtifact):
 
 
 class PushedModel(JsonArtifact):
-  """Where the pusher put the model, or why it did not: `pushed.json`."""
+  """Where the pusher put the model (`path`), or why it did not (`reasons`): `pushed.json`."""
 
   files = ('pushed.json',)
-  shown = ('push', 'pushed.json')
+
+  def shown(self) -> tuple[str, str]:
+    content = self.read()
+    return 'pushed model', content['path'] or f'none: {"; ".join(content["reasons"])}'

@@ -41,13 +41,13 @@ class Context:
     node: name of the node, unique in its graph.
     run: id of the run.
     key: the cache key of the execution.
-    lineage: returns, ready for JSON, this execution and all those before it.
+    lineage: returns, ready for JSON, this execution and then all those it builds on.
   """
 
   node: str
   run: str
   key: str
-  lineage: Callable[[], dict]
+  lineage: Callable[[], list[dict]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,8 @@ from pipelines.store import StoreError
 
 _MODEL = flags.DEFINE_string('model', 'mc_dropout', 'Which model to train; a name in EXPERIMENTS.')
 _PRESET = flags.DEFINE_string('preset', 'default', 'How to train it; a name in PRESETS.')
-_DATASET = flags.DEFINE_string('dataset', 'phantom', 'Which data; a name in DATASETS.')
+_DATASET = flags.DEFINE_string(
+    'dataset', '', 'Which data; default: isbi2015 with --data_dir, else phantom.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Where the data lie; phantom needs none.')
 _SET = flags.DEFINE_multi_string('set', [], 'Overrides a field: --set train.epochs=2. Repeatable.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Same seed, code and data: same weights.')
@@ -44,9 +45,8 @@ def run_pipeline() -> None:
       nodes, _WORK_DIR.value, from_node=_FROM.value, config=to_json(experiment))
   for result in results.values():
     for artifact in result.outputs.values():
-      if artifact.shown:
-        label, place = artifact.shown
-        print(f'{label + ":":18}{artifact.path / place}')
+      if shown := artifact.shown():
+        print(f'{shown[0] + ":":18}{shown[1]}')
 
 
 def main(argv: list[str]) -> int:
