@@ -179,6 +179,8 @@ class TrainConfig:
   `plateau_epochs` without a better validation MRE). `stop_epochs=0`: never stop
   early. `target_mre_mm=0`: no target; otherwise training stops at the first
   epoch whose validation MRE reaches it (deliberately under-trained models).
+  Validation takes place every `validate_epochs` and after the last epoch; the
+  weights kept are those of the `last` or of the `best` validated epoch.
   """
 
   truth: str = 'mean'
@@ -194,6 +196,8 @@ class TrainConfig:
   batch_size: int = 8
   ema: float = 0.99  # 0: no averaging of the weights
   precision: str = 'mixed_bfloat16'
+  keep: str = 'last'
+  validate_epochs: int = 2
   target_mre_mm: float = 0.0
 
   def __post_init__(self):
@@ -201,6 +205,8 @@ class TrainConfig:
     one_of('train.loss', self.loss, ('cross_entropy', 'mse'))
     one_of('train.optimizer', self.optimizer, ('adam', 'adamw'))
     one_of('train.schedule', self.schedule, ('cosine', 'plateau', 'constant'))
+    one_of('train.keep', self.keep, ('best', 'last'))
+    _check(self.validate_epochs >= 1, 'train.validate_epochs', self.validate_epochs, '>= 1')
     one_of('train.precision', self.precision, ('float32', 'mixed_bfloat16'))
     _check(self.learning_rate > 0, 'train.learning_rate', self.learning_rate, '> 0')
     _check(self.epochs >= 1, 'train.epochs', self.epochs, '>= 1')
@@ -212,14 +218,19 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-  """How many networks answer for one image: `one`, `passes` or `members`."""
+  """How many networks answer for one image: `one`, `passes` or `members`.
+
+  `chunk`: dropout passes computed at once, which bounds the memory.
+  """
 
   kind: str = 'one'
   num_samples: int = 1
+  chunk: int = 5
 
   def __post_init__(self):
     one_of('sampler.kind', self.kind, ('one', 'passes', 'members'))
     _check(self.num_samples >= 1, 'sampler.num_samples', self.num_samples, '>= 1')
+    _check(self.chunk >= 1, 'sampler.chunk', self.chunk, '>= 1')
     if self.kind == 'one':
       _check(self.num_samples == 1, 'sampler.num_samples', self.num_samples, '1 when sampler.kind=one')
     else:
@@ -246,6 +257,17 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+  """What makes one trained network, besides examples and seed: the slice of `trainer`."""
+
+  input: InputConfig
+  augment: AugmentConfig
+  model: ModelConfig
+  heatmap: HeatmapConfig
+  train: TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
   """Everything that decides the outcome of a run, besides code and data."""
 
@@ -269,6 +291,10 @@ class Experiment:
       _check(value % step == 0, f'input.{name}', value,
              f'a multiple of {step} for model.stem_stride={self.model.stem_stride} and '
              f'{len(self.model.filters)} model.filters')
+
+  @property
+  def network(self) -> NetworkConfig:
+    return NetworkConfig(self.input, self.augment, self.model, self.heatmap, self.train)
 
 
 def override(config: Experiment, assignments: typing.Iterable[str]) -> Experiment:

@@ -8,6 +8,7 @@ network decides what is random, with which seed, and whether two images share it
 import typing
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 from ceph_tf import seeds
@@ -138,3 +139,29 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
       keras.Model([*cut, noise], heatmaps, name='head'),
       channels,
   )
+
+
+def draw_noise(seed: tf.Tensor, rows: int | tf.Tensor, cfg: ModelConfig) -> tf.Tensor:
+  """Channel dropout masks: 0 with the dropout rate, else 1 / (1 - rate).
+
+  Args:
+    seed: int32 [2].
+    rows: number of independent masks.
+    cfg: dropout rate and blocks.
+
+  Returns:
+    float32 [rows, N]; N is 0 for a network without dropout.
+  """
+  kept = tf.random.stateless_uniform([rows, noise_channels(cfg)], seed) >= cfg.dropout_rate
+  return tf.cast(kept, tf.float32) / (1.0 - cfg.dropout_rate)
+
+
+def no_noise(cfg: ModelConfig) -> tf.Tensor:
+  """The masks [1, N] that leave every channel as it is."""
+  return tf.ones([1, noise_channels(cfg)])
+
+
+def run(network: Network, images: tf.Tensor, noise: tf.Tensor, training: bool) -> tf.Tensor:
+  """Images [B, H, W, 1] under masks [B or 1, N] to float32 [B, h, w, L]."""
+  inputs = [images, noise] if network.noise_channels else images
+  return network.model(inputs, training=training)

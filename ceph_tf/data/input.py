@@ -1,0 +1,68 @@
+"""The tf.data chain, and nothing else: example files to batches.
+
+  files -> parse -> preprocess.encode -> cache -> shuffle -> batch -> augment -> prefetch
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from ceph_tf import seeds
+from ceph_tf.config import AugmentConfig, InputConfig
+from ceph_tf.data import augment, examples, preprocess
+
+
+def encoded(paths: Sequence[str], cfg: InputConfig, truth: str) -> tf.data.Dataset:
+  """Every example once, in order.
+
+  Args:
+    paths: TFRecord files of one split, in order.
+    cfg: the network image.
+    truth: `senior`, `junior`, `mean` or `truth`.
+
+  Returns:
+    A dataset of dicts: image float32 [H, W, 1]; points_px float32 [L, 2] in
+    network pixels, NaN if missing; frame `geometry.Frame`; spacing_mm float32;
+    image_id string.
+  """
+
+  def to_network(serialized):
+    example = examples.parse(serialized)
+    image, frame = preprocess.encode(example['image_bytes'], cfg)
+    points = frame.to_network(examples.points_of(example, truth))
+    return {'image': image, 'points_px': points, 'frame': frame,
+            'spacing_mm': example['spacing_mm'], 'image_id': example['image_id']}
+
+  # Examples were dealt to the shards in turn; reading in turn restores their order.
+  files = tf.data.Dataset.from_tensor_slices(list(paths)).interleave(
+      tf.data.TFRecordDataset, cycle_length=len(paths), block_length=1, deterministic=True)
+  return files.map(to_network, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def training(dataset: tf.data.Dataset, num_examples: int, cfg: AugmentConfig, batch_size: int,
+             seed: int, first_step: int) -> tf.data.Dataset:
+  """Endless augmented batches, the same for the same seed.
+
+  Args:
+    dataset: `encoded(...)`, already cached by the caller where it is read twice.
+    num_examples: its length; the shuffle is over all of it.
+    cfg: strength of the augmentation.
+    batch_size: examples per step; a batch may span two epochs.
+    seed: of order and augmentation.
+    first_step: number of steps to leave out. The batches that follow are those an
+      uninterrupted run would have seen, which is what makes a resumed run exact.
+
+  Returns:
+    A dataset of (step int64, images [B, H, W, 1], points_px [B, L, 2]).
+  """
+  augment_seed = seeds.tensor(seed, 'augment')
+
+  def deform(step, batch):
+    images, points = augment.apply(
+        batch['image'], batch['points_px'], seeds.fold_in(augment_seed, step), cfg)
+    return step, images, points
+
+  order = seeds.derive(seed, 'order')
+  steps = dataset.shuffle(num_examples, seed=order).repeat().batch(batch_size, drop_remainder=True)
+  steps = steps.enumerate().skip(first_step)
+  return steps.map(deform, num_parallel_calls=2, deterministic=True).prefetch(2)

@@ -1,0 +1,66 @@
+"""What is exported: image bytes in, landmarks with uncertainty out.
+
+`keras.export.ExportArchive` and not a bare `tf.Module`: a module that holds a
+Keras 3 model loads in Python, but not in the C++ runtime TF Serving uses.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from ceph_tf import geometry, seeds
+from ceph_tf.config import NetworkConfig, SamplerConfig
+from ceph_tf.data import preprocess
+from ceph_tf.models import unet
+from ceph_tf.uncertainty import measures, samplers
+
+
+class Predictor:
+  """The sampler's networks behind two functions; see `serve` and `serve_image`."""
+
+  def __init__(self, networks: Sequence[unet.Network], cfg: NetworkConfig,
+               sampler: SamplerConfig, seed: int):
+    self.networks, self.cfg, self.sampler = list(networks), cfg, sampler
+    self.seed = seeds.tensor(seed, 'sampler')
+
+  def predict(self, images: tf.Tensor, frame: geometry.Frame) -> dict[str, tf.Tensor]:
+    """Network images [B, H, W, 1] and their frames (shapes [B, 2]) to the answers."""
+    samples = samplers.draw(self.networks, images, self.cfg, self.sampler, self.seed)
+    samples = samples.to_source(frame)
+    answers = {
+        'points_px': measures.mean_points_px(samples),
+        'samples_px': tf.transpose(samples.points_px, [1, 0, 2, 3]),
+        'covariance_px2': measures.total_covariance_px2(samples),
+        'aleatoric_px2': measures.aleatoric_covariance_px2(samples),
+    }
+    return answers | {name: measure(samples) for name, measure in measures.MEASURES.items()}
+
+  def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Image files, string [B], of any size each; answers in source pixels."""
+    size = self.cfg.input
+    frame_type = geometry.Frame(tf.TensorSpec([2]), tf.TensorSpec([2]))
+    images, frame = tf.map_fn(
+        lambda one: preprocess.encode(one, size), image_bytes,
+        fn_output_signature=(tf.TensorSpec([size.height, size.width, 1]), frame_type))
+    return self.predict(images, frame)
+
+  def serve_image(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Gray images float32 [B, h, w, 1], any intensity scale; answers in their pixels."""
+    images, frame = tf.map_fn(
+        lambda one: preprocess.to_network_image(one, self.cfg.input), image,
+        fn_output_signature=(tf.TensorSpec([self.cfg.input.height, self.cfg.input.width, 1]),
+                             geometry.Frame(tf.TensorSpec([2]), tf.TensorSpec([2]))))
+    return self.predict(images, frame)
+
+  def export(self, directory: pathlib.Path) -> None:
+    """Writes a SavedModel with signatures `serving_default` and `predict_image`."""
+    archive = keras.export.ExportArchive()
+    for network in self.networks:
+      archive.track(network.model)
+    archive.add_endpoint('serving_default', self.serve,
+                         [tf.TensorSpec([None], tf.string, name='image_bytes')])
+    archive.add_endpoint('predict_image', self.serve_image,
+                         [tf.TensorSpec([None, None, None, 1], tf.float32, name='image')])
+    archive.write_out(str(directory), verbose=False)

@@ -1,0 +1,58 @@
+"""Measures of uncertainty: pure functions of `Samples`, one number per landmark.
+
+Lengths are in the pixels of the samples' points: source pixels once
+`Samples.to_source` was applied; times the spacing they are millimetres.
+A new measure is one function and one line in `MEASURES`.
+"""
+
+import tensorflow as tf
+
+from ceph_tf.uncertainty.samplers import Samples
+
+
+def mean_points_px(samples: Samples) -> tf.Tensor:
+  """The prediction, float32 [B, L, 2]: the mean of the samples."""
+  return tf.reduce_mean(samples.points_px, 0)
+
+
+def mha(samples: Samples) -> tf.Tensor:
+  """Maximum heatmap activation, mean over the samples: [B, L], a confidence.
+
+  Relative to the maximum of the training target, so that a heatmap as sharp as
+  its target scores 1 (Drevicky & Kodym, BIOIMAGING 2020).
+  """
+  return tf.reduce_mean(samples.peak, 0)
+
+
+def spread_px(samples: Samples) -> tf.Tensor:
+  """Mean distance of the samples to their mean: [B, L] pixels.
+
+  The prediction variance of Drevicky & Kodym, BIOIMAGING 2020. Zero for one sample.
+  """
+  from_mean = samples.points_px - mean_points_px(samples)[None]
+  return tf.reduce_mean(tf.norm(from_mean, axis=-1), 0)
+
+
+def epistemic_covariance_px2(samples: Samples) -> tf.Tensor:
+  """Covariance of the samples' points: [B, L, 2, 2] pixels^2. Zero for one sample."""
+  from_mean = samples.points_px - mean_points_px(samples)[None]
+  return tf.einsum('sbli,sblj->blij', from_mean, from_mean) / tf.cast(tf.shape(from_mean)[0], tf.float32)
+
+
+def aleatoric_covariance_px2(samples: Samples) -> tf.Tensor:
+  """Mean covariance of the heatmaps: [B, L, 2, 2] pixels^2."""
+  return tf.reduce_mean(samples.covariance_px2, 0)
+
+
+def total_covariance_px2(samples: Samples) -> tf.Tensor:
+  """Law of total covariance: that of the samples plus the mean of the heatmaps'."""
+  return epistemic_covariance_px2(samples) + aleatoric_covariance_px2(samples)
+
+
+def total_sd_px(samples: Samples) -> tf.Tensor:
+  """Square root of the trace of the total covariance: [B, L] pixels."""
+  return tf.sqrt(tf.linalg.trace(total_covariance_px2(samples)))
+
+
+MEASURES = {'mha': mha, 'spread_px': spread_px, 'total_sd_px': total_sd_px}
+CONFIDENCES = frozenset({'mha'})  # larger is better; all others: larger is worse

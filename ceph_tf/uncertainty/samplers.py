@@ -1,0 +1,160 @@
+"""A sampler is a finite set of networks: one, T dropout passes, or K members.
+
+The answer for an image depends on the image, the weights and the seed, never on
+its batch: a dropout pass is one network, its mask is shared by all images.
+Heatmaps are reduced as they come; memory holds one chunk of passes, whatever T.
+"""
+
+import typing
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from ceph_tf import geometry
+from ceph_tf.config import NetworkConfig, SamplerConfig
+from ceph_tf.models import heatmaps, unet
+
+
+class Samples(typing.NamedTuple):
+  """What S networks say about L landmarks of B images; all that measures see.
+
+  Attributes:
+    points_px: float32 [S, B, L, 2].
+    peak: float32 [S, B, L], maximum heatmap activation, 1 for a perfect heatmap.
+    covariance_px2: float32 [S, B, L, 2, 2], of each heatmap read as a density.
+    entropy_nats: float32 [S, B, L], of each heatmap.
+    mean_peak: float32 [B, L], the maximum of the mean heatmap.
+    mean_entropy_nats: float32 [B, L], the entropy of the mean heatmap.
+  """
+
+  points_px: tf.Tensor
+  peak: tf.Tensor
+  covariance_px2: tf.Tensor
+  entropy_nats: tf.Tensor
+  mean_peak: tf.Tensor
+  mean_entropy_nats: tf.Tensor
+
+  def to_source(self, frame: geometry.Frame) -> 'Samples':
+    """Points and covariances in pixels of the source images (frame of shape [B, 2])."""
+    return self._replace(
+        points_px=frame.to_source(self.points_px),
+        covariance_px2=frame.covariance_to_source(self.covariance_px2))
+
+
+def _chunk(output: tf.Tensor, passes: int, cfg: NetworkConfig):
+  """Reduces outputs [passes * B, h, w, L] to per-pass answers and the sum of densities."""
+  decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap)
+  stride = cfg.model.stem_stride
+
+  def by_pass(values):
+    return tf.reshape(values, tf.concat([[passes, -1], tf.shape(values)[1:]], 0))
+
+  answers = (by_pass(geometry.heatmap_to_network(decoded.points_px, stride)),
+             by_pass(decoded.peak),
+             by_pass(decoded.covariance_px2 * stride**2),
+             by_pass(decoded.entropy_nats))
+  return answers, tf.reduce_sum(by_pass(decoded.density), 0)
+
+
+def _gather(num: int, chunk: int, output_of: Callable, cfg: NetworkConfig) -> Samples:
+  """Runs `num` passes, `chunk` at a time and one after the other, into `Samples`.
+
+  Args:
+    num: passes in all, a multiple of `chunk`.
+    chunk: passes per call of `output_of`.
+    output_of: number of the chunk -> output [chunk * B, h, w, L].
+    cfg: of the network.
+  """
+  answers, total = _chunk(output_of(0), chunk, cfg)
+
+  def step(index, answers, total):
+    more, density = _chunk(output_of(index), chunk, cfg)
+    answers = tuple(tf.concat(pair, 0) for pair in zip(answers, more, strict=True))
+    return index + 1, answers, total + density
+
+  if num > chunk:
+    # A loop, not unrolled: unrolled passes would run at once and hold all heatmaps.
+    shapes = (tf.TensorShape([]), tuple(tf.TensorShape([None]) + value.shape[1:] for value in answers),
+              total.shape)
+    _, answers, total = tf.while_loop(
+        lambda index, *_: index < num // chunk, step, (1, answers, total), shapes,
+        parallel_iterations=1)
+  points, peak, covariance, entropy = answers
+  mean = total / num
+  return Samples(points, peak, covariance, entropy,
+                 heatmaps.density_peak(mean, cfg.heatmap), heatmaps.entropy_nats(mean))
+
+
+def one(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig) -> Samples:
+  """The network alone, without noise: S = 1."""
+  def output_of(_):
+    return unet.run(network, images, unet.no_noise(cfg.model), training=False)
+  return _gather(1, 1, output_of, cfg)
+
+
+def passes(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig, num: int, chunk: int,
+           seed: tf.Tensor) -> Samples:
+  """MC dropout (Gal & Ghahramani, ICML 2016): `num` networks, one mask each.
+
+  What comes before the first mask is computed once. A chunk of passes goes through
+  the rest as one batch.
+  """
+  features = network.trunk(images, training=False)
+  features = list(features) if isinstance(features, list | tuple) else [features]
+  batch = tf.shape(images)[0]
+  noise = unet.draw_noise(seed, num, cfg.model)
+  tiled = [tf.tile(value, [chunk, 1, 1, 1]) for value in features]
+
+  def output_of(index):
+    rows = tf.repeat(noise[index * chunk:(index + 1) * chunk], batch, axis=0)
+    return network.head([*tiled, rows], training=False)
+
+  return _gather(num, chunk, output_of, cfg)
+
+
+def members(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig) -> Samples:
+  """A deep ensemble (Lakshminarayanan et al., NeurIPS 2017): S = number of networks."""
+  outputs = []
+  for network in networks:
+    # One member after the other, or all their activations are in memory at once.
+    with tf.control_dependencies(outputs[-1:]):
+      outputs.append(unet.run(network, tf.identity(images), unet.no_noise(cfg.model), training=False))
+  stacked = tf.concat(outputs, 0)
+  return _gather(1, len(networks), lambda _: stacked, cfg)
+
+
+def largest_chunk(num: int, limit: int) -> int:
+  """The largest divisor of `num` that is at most `limit`."""
+  return max(size for size in range(1, num + 1) if num % size == 0 and size <= max(limit, 1))
+
+
+def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig,
+         sampler: SamplerConfig, seed: tf.Tensor) -> Samples:
+  """Asks the sampler's networks about a batch of network images.
+
+  Args:
+    networks: the trained networks, one unless `sampler.kind` is `members`.
+    images: float32 [B, H, W, 1].
+    cfg: of the networks, all alike.
+    sampler: which sampler, how many samples.
+    seed: int32 [2], of the dropout masks.
+
+  Returns:
+    `Samples` in pixels of the network image.
+
+  Raises:
+    ValueError: the number of networks does not fit the sampler, or `passes` is
+      asked of a network without dropout.
+  """
+  wanted = sampler.num_samples if sampler.kind == 'members' else 1
+  if len(networks) != wanted:
+    raise ValueError(f'sampler.kind={sampler.kind} needs {wanted} networks, got {len(networks)}')
+  if sampler.kind == 'members':
+    return members(networks, images, cfg)
+  if sampler.kind == 'one':
+    return one(networks[0], images, cfg)
+  if not networks[0].noise_channels:
+    raise ValueError('sampler.kind=passes needs a network with dropout: set model.dropout_rate > 0 '
+                     'and model.dropout_at')
+  chunk = largest_chunk(sampler.num_samples, sampler.chunk)
+  return passes(networks[0], images, cfg, sampler.num_samples, chunk, seed)

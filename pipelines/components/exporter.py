@@ -1,0 +1,43 @@
+"""exporter: trained networks and a sampler become one SavedModel."""
+
+import json
+
+from ceph_tf import seeds
+from ceph_tf.config import SamplerConfig
+from ceph_tf.models import unet
+from ceph_tf.serving.predictor import Predictor
+from pipelines.artifacts import ServableModel, TrainedModel
+from pipelines.components.trainer import read_network
+from pipelines.dsl import ComponentError, In, Out, component
+
+
+@component
+def exporter(models: In[list[TrainedModel]], servable: Out[ServableModel], *,
+             sampler: SamplerConfig, seed: int):
+  """Writes `saved_model/`, with landmark names and configuration in its `assets.extra/`.
+
+  Args:
+    models: the trained networks, all of one configuration.
+    servable: what TF Serving serves.
+    sampler: how many networks answer.
+    seed: of the dropout masks; it is part of the SavedModel.
+
+  Raises:
+    ComponentError: the networks differ in more than their seed.
+  """
+  described = [read_network(model) for model in models]
+  cfg, names = described[0]
+  for model, other in zip(models, described, strict=True):
+    if other != (cfg, names):
+      raise ComponentError(f'{model.path} has another configuration than {models[0].path}; '
+                           'the members of an ensemble may differ by their seed only')
+  networks = []
+  for model in models:
+    network = unet.build(cfg.model, cfg.input, len(names), cfg.train.precision, seed=0)
+    network.model.load_weights(model.path / 'model.weights.h5')
+    networks.append(network)
+  sampler_seed = seeds.derive(seed, 'sampler')
+  Predictor(networks, cfg, sampler, sampler_seed).export(servable.saved_model)
+  extra = servable.saved_model / 'assets.extra'
+  extra.mkdir()
+  (extra / 'landmarks.json').write_text(json.dumps(names, indent=2), 'utf-8')

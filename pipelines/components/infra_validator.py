@@ -1,0 +1,66 @@
+"""infra_validator: does the SavedModel run outside the code that wrote it?"""
+
+import itertools
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+
+from ceph_tf.data import examples as example_files
+from pipelines.artifacts import Examples, InfraBlessing, ServableModel
+from pipelines.dsl import In, Out, component
+
+_IMAGES = 3
+_TOLERANCE_PX = 0.05  # of two runtimes that order their float sums differently
+_TIMEOUT_S = 600
+
+
+@component
+def infra_validator(servable: In[ServableModel], examples: In[Examples], blessing: Out[InfraBlessing]):
+  """Answers a few images in a fresh process and compares with this one.
+
+  Writes `infra_blessing.json`: `blessed`, `reasons`, `max_difference_px`. A model
+  that does not run is no error of the pipeline: it is not blessed, and not pushed.
+  """
+  split = examples.splits()[0]
+  records = itertools.islice(example_files.read_records(examples.shards(split)), _IMAGES)
+  image_bytes = [record.image_bytes for record in records]
+  reasons, difference = [], None
+  try:
+    outside = _run_outside(servable.saved_model, image_bytes)
+    serve = tf.saved_model.load(str(servable.saved_model)).signatures['serving_default']
+    inside = {name: value.numpy() for name, value in serve(image_bytes=tf.constant(image_bytes)).items()}
+    reasons = compare(inside, outside)
+    difference = float(np.abs(inside['points_px'] - outside['points_px']).max())
+  except subprocess.SubprocessError as error:
+    reasons = [str(error)]
+  blessing.write({'blessed': not reasons, 'reasons': reasons, 'max_difference_px': difference})
+
+
+def compare(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) -> list[str]:
+  """What speaks against a model whose answers in two runtimes are these."""
+  if inside.keys() != outside.keys():
+    return [f'outputs differ: {sorted(inside)} here, {sorted(outside)} outside']
+  reasons = [f'output {name} holds values that are not finite' for name, value in outside.items()
+             if not np.isfinite(value).all()]
+  gap = np.abs(inside['points_px'] - outside['points_px']).max()
+  if not gap <= _TOLERANCE_PX:
+    reasons.append(f'landmarks differ by {gap:.3g} px between two runtimes; allowed {_TOLERANCE_PX}')
+  return reasons
+
+
+def _run_outside(saved_model: pathlib.Path, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
+  """Raises `subprocess.SubprocessError` with the last line the process said if it fails."""
+  with tempfile.TemporaryDirectory() as folder:
+    images, answers = f'{folder}/images.npz', f'{folder}/answers.npz'
+    np.savez(images, **{f'{i:06d}': np.frombuffer(data, np.uint8) for i, data in enumerate(image_bytes)})
+    command = [sys.executable, '-m', 'ceph_tf.serving.outside', str(saved_model), images, answers]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    if done.returncode:
+      last = (done.stderr.strip().splitlines() or ['(it said nothing)'])[-1]
+      raise subprocess.SubprocessError(f'loading it in a fresh process failed ({done.returncode}): {last}')
+    with np.load(answers, allow_pickle=False) as arrays:
+      return dict(arrays)

@@ -1,0 +1,42 @@
+"""Experiments by name: what --model, --preset and --dataset stand for.
+
+Each is a list of the `field=value` assignments that `--set` takes; later ones win:
+preset, data set, model, command line.
+"""
+
+from collections.abc import Sequence
+
+from ceph_tf.config import Experiment, one_of, override
+from ceph_tf.data.datasets import DATASETS
+from pipelines.experiments.datasets import DATASET_FIELDS
+from pipelines.experiments.models import EXPERIMENTS
+from pipelines.experiments.presets import PRESETS
+
+
+def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, data_dir: str,
+            seed: int) -> Experiment:
+  """The one configuration of a run.
+
+  Args:
+    model: a name in `EXPERIMENTS`.
+    preset: a name in `PRESETS`.
+    overrides: assignments `a.b=c`, the last word.
+    dataset: a name in `DATASETS`, or '' for `isbi2015` where there is a `data_dir`
+      and `phantom` where there is none.
+    data_dir: where the data lie.
+    seed: of the experiment.
+
+  Returns:
+    An `Experiment`.
+
+  Raises:
+    ConfigError: an unknown name or field, or a value that is not allowed.
+  """
+  one_of('--model', model, EXPERIMENTS)
+  one_of('--preset', preset, PRESETS)
+  dataset = dataset or ('isbi2015' if data_dir else 'phantom')
+  one_of('--dataset', dataset, DATASETS)
+  named = [f'preset={preset}', f'model.name={model}', f'seed={seed}',
+           f'data.dataset={dataset}', f'data.data_dir={data_dir}']
+  return override(Experiment(), [*named, *PRESETS[preset], *DATASET_FIELDS[dataset].get(preset, []),
+                                 *EXPERIMENTS[model].get(preset, []), *overrides])
