@@ -6,12 +6,13 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 from ceph_tf.config import DataConfig, one_of
-from ceph_tf.data.datasets import csv, isbi2015
+from ceph_tf.data.datasets import csv, isbi2015, phantom
 from ceph_tf.data.records import Record
 
 DATASETS: dict[str, Callable[[DataConfig, int], Iterator[Record]]] = {
     'csv': csv.records,
     'isbi2015': isbi2015.records,
+    'phantom': phantom.records,
 }
 # Where a dataset's files are; one that needs none has no line.
 ROOTS: dict[str, Callable[[DataConfig], pathlib.Path]] = {
