@@ -1,0 +1,146 @@
+"""The command line, in processes of its own: what it says and with which status it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from pipelines import digests
+
+# Stands in for the experiments and the graph, which have tests of their own.
+SCRIPT = '''
+import dataclasses, sys, time, types
+from ceph_tf.config import Experiment, one_of, override
+from pipelines import run
+from pipelines.artifacts import Artifact
+from pipelines.dsl import Context, In, Out, component
+
+class Page(Artifact):
+  files = ('page.html',)
+  def shown(self):
+    return 'page', str(self.path / 'page.html')
+
+@component
+def writer(out: Out[Page], *, seed: int, title: str, context: Context):
+  if title == 'slow':
+    print('sleeping', flush=True)
+    time.sleep(60)
+  if title == 'bug':
+    raise RuntimeError('a bug')
+  if title == 'unreadable':
+    open('/nowhere/at all')
+  (out.path / 'page.html').write_text(title)
+
+@component
+def reader(page: In[Page], out: Out[Page]):
+  (out.path / 'page.html').write_text('read')
+
+def resolve(model, preset, overrides, dataset, data_dir, seed):
+  one_of('--model', model, ('slow', 'bug', 'mc_dropout', 'unreadable'))
+  return override(dataclasses.replace(Experiment(preset=model), seed=seed), overrides)
+
+def build(experiment, push_dir):
+  page = writer(seed=experiment.seed, title=experiment.preset)
+  return [reader(page=page['out'])]
+
+import pipelines
+for name, function in (('experiments', resolve), ('pipeline', build)):
+  module = types.ModuleType(f'pipelines.{name}')
+  setattr(module, function.__name__, function)
+  sys.modules[module.__name__] = module
+  setattr(pipelines, name, module)
+run.cli()
+'''
+
+
+@pytest.fixture
+def start(tmp_path):
+  """Starts the command line with arguments; the work dir is `runs` in `tmp_path`."""
+  (tmp_path / 'script.py').write_text(textwrap.dedent(SCRIPT))
+
+  def process(*arguments):
+    return subprocess.Popen(
+        [sys.executable, 'script.py', *arguments], cwd=tmp_path, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {'PYTHONPATH': str(digests.ROOT)})
+  return process
+
+
+@pytest.fixture
+def call(start):
+  """Runs the command line to its end; returns status, stdout, stderr."""
+  def finish(*arguments):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+  return finish
+
+
+def test_a_run_ends_with_where_its_results_are(call, tmp_path):
+  status, out, err = call()
+  assert (status, err) == (0, '')
+  lines = out.splitlines()
+  assert lines[0] == '[1/2] writer: running'
+  assert lines[-2].startswith(f'page:             {tmp_path}/runs/store/writer/')
+  assert call()[1].splitlines()[:2] == ['[1/2] writer: cached', '[2/2] reader: cached']
+
+
+def test_flags_reach_the_experiment(call):
+  assert call('--seed=3')[0] == 0
+  assert '[1/2] writer: running' in call('--seed=4')[1]
+  assert '[1/2] writer: cached' in call('--set', 'seed=4', '--set', 'train.epochs=2')[1]
+  assert '[2/2] reader: running' in call('--from=reader', '--seed=3')[1]
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--model=mc_dropuot'], "--model='mc_dropuot': allowed is bug, mc_dropout, slow, unreadable; "
+                             "did you mean 'mc_dropout'?"),
+    (['--set', 'train.epoch=2'], "unknown field 'train.epoch'; nearest: train.epochs"),
+    (['--set', 'train.epochs=two'], "train.epochs='two': expected int"),
+    (['--runner=cloud'], "--runner='cloud': allowed is local"),
+    (['--from=tariner'], "--from='tariner': allowed is reader, writer"),
+    (['--modle=x'], "Unknown command line flag 'modle'. Did you mean: model"),
+    (['--seed=x'], 'flag --seed=x: invalid literal'),
+    (['mc_dropout'], "unexpected argument 'mc_dropout'"),
+    (['--lineage=nothing'], 'nothing: there is no such file or folder'),
+    (['--work_dir=script.py/x'], 'cannot use work dir /'),
+    (['--model=unreadable'], "No such file or directory: '/nowhere/at all' (in node writer)"),
+])
+def test_a_mistake_of_the_user_is_one_line(call, arguments, message):
+  status, _, err = call(*arguments)
+  assert status == 2
+  assert err.startswith('error: ') and message in err and err.count('\n') == 1
+
+
+def test_a_mistake_of_ours_shows_its_traceback(call):
+  status, _, err = call('--model=bug')
+  assert status == 1
+  assert 'Traceback' in err and 'RuntimeError: a bug\nin node writer' in err
+
+
+def test_ctrl_c_ends_cleanly(start, call, tmp_path):
+  process = start('--model=slow')
+  while process.stdout.readline() != 'sleeping\n':
+    assert process.poll() is None
+  process.send_signal(signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 130
+  assert err == '\ninterrupted; what is finished is kept, and the same command goes on from there\n'
+  assert list((tmp_path / 'runs' / 'temp').iterdir()) == []
+  assert call()[0] == 0
+
+
+def test_lineage_is_printed(call, tmp_path):
+  call('--seed=7')
+  place, = (tmp_path / 'runs' / 'store' / 'reader').iterdir()
+  status, out, _ = call(f'--lineage={place}')
+  assert status == 0
+  assert 'made by reader' in out and 'made by writer' in out and '    seed: 7\n' in out
+
+
+def test_errors_and_lineage_do_not_wait_for_tensorflow():
+  code = "import sys, pipelines.run; sys.exit('tensorflow' in sys.modules)"
+  assert subprocess.run([sys.executable, '-c', code], cwd=digests.ROOT).returncode == 0
