@@ -124,7 +124,7 @@ def serialized(folder: pathlib.Path, split: str) -> tf.data.Dataset:
   """The serialized examples of a split, in the order they were written."""
   files = [str(path) for path in paths(folder, split)]
   return tf.data.Dataset.from_tensor_slices(files).interleave(
-      tf.data.TFRecordDataset, cycle_length=len(files), block_length=1, deterministic=True)
+      tf.data.TFRecordDataset, cycle_length=len(files), block_length=1)
 
 
 def read_records(shards: Iterable[pathlib.Path]) -> Iterator[Record]:
@@ -165,7 +165,8 @@ def write(records: Iterable[Record], folder: pathlib.Path, shards: int, dataset:
         _check_belongs(record, seen, first)
         seen.add(record.image_id)
         if record.split not in writers:
-          files = [folder / f'{record.split}-{i:05d}-of-{shards:05d}.tfrecord' for i in range(shards)]
+          files = [folder / f'{record.split}-{i:05d}-of-{shards:05d}.tfrecord'
+                   for i in range(shards)]
           writers[record.split] = [
               stack.enter_context(tf.io.TFRecordWriter(str(file))) for file in files]
         number = counts.get(record.split, 0)

@@ -22,8 +22,8 @@ SHIFT_PX = 4  # of the fingerprint: 4 percent of its height
 _SMOOTH_PX = 0.7
 _HIGH_PASS_PX = 2.0
 # Two scans of one film share most of their structure (score^2 is the shared part of the
-# variance); three quarters is the least to call them one, and beyond 0.97^2 anybody would.
-MIN_SCORE, SURE_SCORE = 0.85, 0.97
+# variance); three quarters is the least to call them one, and at nine tenths anybody would.
+MIN_SCORE, SURE_SCORE = 0.85, 0.95
 _DEVIATIONS = 8.0
 
 
@@ -74,7 +74,8 @@ def threshold(scores: np.ndarray) -> float:
   Fisher's z = artanh(score) of unrelated pairs is close to normal; its median and
   median absolute deviation are not moved by the few pairs that are copies. Eight
   deviations above the median lies beyond any pair of unrelated films, within the
-  limits `MIN_SCORE` and `SURE_SCORE`.
+  limits `MIN_SCORE` and `SURE_SCORE`. Measured: unrelated films of ISBI 2015 reach 0.70,
+  its copies 0.97 to 1.0, the threshold is 0.89.
 
   Args:
     scores: of all pairs, any shape.

@@ -12,6 +12,7 @@ LANDMARKS = (
     'subnasale', 'soft_pogonion', 'pns', 'ans', 'articulare',
 )
 SPLITS = ('train', 'validation', 'calibration', 'test', 'test1', 'test2')
+TRAINING_SPLITS = ('train', 'validation', 'calibration')  # what a network has been shown
 TEST_SPLITS = ('test', 'test1', 'test2')
 
 

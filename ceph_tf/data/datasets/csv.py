@@ -83,7 +83,8 @@ def _check_columns(path: pathlib.Path, columns: list[str]) -> None:
   unknown = [name for name in columns if name not in REQUIRED + OPTIONAL]
   if missing or unknown or len(set(columns)) != len(columns):
     raise DataError(f'{path}:1: columns {", ".join(map(str, columns)) or "(none)"}; needed, '
-                    f'separated by commas, are {", ".join(REQUIRED)}; allowed besides: {", ".join(OPTIONAL)}')
+                    f'separated by commas, are {", ".join(REQUIRED)}; '
+                    f'allowed besides: {", ".join(OPTIONAL)}')
 
 
 def _add_row(images: dict[str, _Image], row: dict, where: str, line: int) -> None:
@@ -201,8 +202,8 @@ def records(cfg: DataConfig, seed: int) -> Iterator[Record]:
   for path in sorted(folder.iterdir()):
     hidden = path.name.startswith('.')
     if path.suffix.lower() in codec.SUFFIXES and path.name not in images and not hidden:
-      raise DataError(f'{path}: no row in {table.name}; an image without landmarks has one row '
-                      'with empty x and y')
+      raise DataError(f'{path}: no row in {table.name}; '
+                      'every image of the folder needs its landmarks')
   division = divide({name: image.facts for name, image in images.items()}, cfg, seed, str(table))
   for name, image in images.items():
     yield _record(folder / name, name, image, division[name], str(table))

@@ -1,0 +1,30 @@
+"""example_validator: what is wrong with the examples, and whether that stops the pipeline."""
+
+import collections
+import itertools
+
+from absl import logging
+
+from ceph_tf.config import ValidateConfig
+from ceph_tf.data import examples as example_files
+from ceph_tf.data import validate
+from pipelines.artifacts import Anomalies, Examples
+from pipelines.dsl import In, Out, component
+
+
+@component
+def example_validator(examples: In[Examples], anomalies: Out[Anomalies], *,
+                      cfg: ValidateConfig, dataset: str):
+  """Writes `anomalies.json`: anomalies, duplicates, counts and the policy applied.
+
+  Raises:
+    DataError: by policy; names the first anomalies and their number.
+  """
+  records = itertools.chain.from_iterable(
+      example_files.read_records(examples.shards(split)) for split in examples.splits())
+  report = validate.inspect(records, dataset)
+  report['policy'] = validate.policy(cfg, dataset)
+  anomalies.write(report)
+  validate.enforce(report['anomalies'], report['policy'])
+  for kind, number in collections.Counter(a['kind'] for a in report['anomalies']).items():
+    logging.warning('%s: %d x %s', dataset, number, kind)
