@@ -10,7 +10,13 @@ import pytest
 from ceph_tf.config import EvaluateConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import LANDMARKS, DataError, Record
-from pipelines.artifacts import Anomalies, Evaluation, Examples, ModelBlessing, Predictions
+from pipelines.artifacts import (
+  Anomalies,
+  Evaluation,
+  Examples,
+  ModelBlessing,
+  Predictions,
+)
 from pipelines.components.evaluator import evaluator
 from pipelines.dsl import Context
 
@@ -38,7 +44,7 @@ def run(tmp_path):
     examples, anomalies = artifact(Examples, tmp_path), artifact(Anomalies, tmp_path)
     predictions = artifact(Predictions, tmp_path)
     tfrecords.write(records, examples.path, 2, 'csv')
-    anomalies.write({'anomalies': [], 'duplicates': [list(pair) for pair in duplicates], 'counts': {}})
+    anomalies.write({'duplicates': [list(pair) for pair in duplicates]})
     n = len(predicted)
     points = np.stack([TRUTH + 2] * n) if n else np.zeros((0, 19, 2), np.float32)
     predictions.write({
@@ -49,8 +55,9 @@ def run(tmp_path):
         'milliseconds_per_image': np.float32(5)})
     evaluation, blessing = artifact(Evaluation, tmp_path), artifact(ModelBlessing, tmp_path)
     evaluator.function(
-        predictions, examples, anomalies, evaluation, blessing, truth=truth, title='baseline, smoke',
-        cfg=cfg or EvaluateConfig(split='test', bootstrap=10, overlays=2), seed=0, context=CONTEXT)
+        predictions, examples, anomalies, evaluation, blessing,
+        cfg=cfg or EvaluateConfig(split='test', bootstrap=10, overlays=2), truth=truth,
+        title='baseline, smoke', seed=0, context=CONTEXT)
     return evaluation, blessing
   return evaluate
 

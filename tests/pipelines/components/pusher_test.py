@@ -1,14 +1,20 @@
 """Pushing: what is pushed, when it is not, and that nothing is ever half there."""
 
+import concurrent.futures
 import json
-import multiprocessing
 import os
 import shutil
 import stat
 
 import pytest
 
-from pipelines.artifacts import Evaluation, InfraBlessing, ModelBlessing, PushedModel, ServableModel
+from pipelines.artifacts import (
+  Evaluation,
+  InfraBlessing,
+  ModelBlessing,
+  PushedModel,
+  ServableModel,
+)
 from pipelines.components import pusher as module
 from pipelines.dsl import ComponentError, Context
 
@@ -135,16 +141,11 @@ def test_a_copy_of_read_only_files_can_be_deleted(tmp_path):
   assert (folder / 'variables').stat().st_mode & stat.S_IWUSR
 
 
-def _push_one(arguments):
-  source, folder = arguments
-  return module.push(source, folder, {'lineage.json': '[]'})
-
-
 def test_pushers_at_once_never_collide(tmp_path):
   folder = tmp_path / 'models' / 'm'
   sources = [saved_model(tmp_path / str(i), f'weights {i % 4}') for i in range(8)]
-  with multiprocessing.get_context('fork').Pool(4) as pool:
-    results = pool.map(_push_one, [(source, folder) for source in sources], chunksize=1)
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:  # flock tells open files, not processes
+    results = list(pool.map(lambda source: module.push(source, folder, {}), sources))
   there = module.versions(folder)
   pushed = [path for status, path in results if status == 'pushed']
   assert sorted(there) == list(range(1, len(pushed) + 1))

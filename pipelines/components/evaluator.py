@@ -1,0 +1,74 @@
+"""Errors of saved predictions: figures, tables, pictures, a report, a blessing."""
+
+import datetime
+
+from ceph_tf.config import EvaluateConfig
+from ceph_tf.data import examples as tfrecords
+from ceph_tf.data.records import TRAINING_SPLITS
+from ceph_tf.data.validate import leak_free_ids
+from ceph_tf.evaluation import evaluate, pictures, report
+from pipelines import configuration
+from pipelines.artifacts import Anomalies, Evaluation, Examples, ModelBlessing, Predictions
+from pipelines.dsl import Context, In, Out, component
+
+
+@component
+def evaluator(
+    predictions: In[Predictions],
+    examples: In[Examples],
+    anomalies: In[Anomalies],
+    evaluation: Out[Evaluation],
+    blessing: Out[ModelBlessing],
+    *,
+    cfg: EvaluateConfig,
+    truth: str,
+    title: str,
+    seed: int,
+    context: Context,
+):
+  """Evaluates the predictions of `cfg.split` against every truth the examples have.
+
+  Args:
+    predictions: of all images of `cfg.split`.
+    examples: with the truths.
+    anomalies: names the films that occur more than once.
+    evaluation: `evaluation.json` (see `ceph_tf.evaluation.evaluate`),
+      `per_landmark.csv`, `report.html`, `figures/*.png`.
+    blessing: `blessing.json`: `blessed`, `reasons`.
+    cfg: split, number of resamples and overlays, thresholds of the blessing.
+    truth: the truth the network was trained on.
+    title: model and preset, for people.
+    seed: of the bootstrap.
+    context: tells the configuration shown in the report.
+
+  Raises:
+    DataError: predictions and examples do not fit together, or there are none.
+  """
+  shards = tfrecords.paths(examples.path, cfg.split)
+  cases = evaluate.align(predictions.read(), tfrecords.read_records(shards))
+  duplicates = anomalies.read()['duplicates']
+  others = _training_splits(examples, cfg.split) if duplicates else {}
+  leak_free = leak_free_ids(cases.image_id, duplicates, others)
+  figures = evaluate.evaluate(cases, leak_free, cfg, truth, title, seed)
+  verdict = evaluate.bless(figures, cfg)
+  truth = figures['truth']
+  charts = pictures.charts(cases, truth)
+  overlays = pictures.overlays(
+      cases, truth, pictures.choose(cases, truth, cfg.overlays), tfrecords.read_records(shards))
+
+  evaluation.write(evaluate.plain(figures))
+  blessing.write(evaluate.plain(verdict))
+  (evaluation.path / 'per_landmark.csv').write_text(report.per_landmark_csv(figures), 'utf-8')
+  (evaluation.path / 'figures').mkdir()
+  for picture in charts + overlays:
+    (evaluation.path / 'figures' / f'{picture.name}.png').write_bytes(picture.png)
+  date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
+  evaluation.report.write_text(report.render(
+      figures, verdict, charts, overlays, configuration.of(context.lineage()), date), 'utf-8')
+
+
+def _training_splits(examples: Examples, evaluated: str) -> dict[str, str]:
+  """Image id -> split of the images the network or its calibration may have seen."""
+  splits = [s for s in examples.splits() if s in TRAINING_SPLITS and s != evaluated]
+  return {record.image_id: split for split in splits
+          for record in tfrecords.read_records(examples.shards(split))}
