@@ -14,7 +14,9 @@ from ceph_tf.data.datasets import isbi2015
 from ceph_tf.data.records import TEST_SPLITS, TRAINING_SPLITS, DataError, Record
 
 MIN_SIDE_PX = 32
-SAME_PLACE_PX = 1.0  # two landmarks closer than this are one point, typed twice
+# One point, clicked or typed for two landmarks. No more than that: the tips of upper and
+# lower incisor may lie within a pixel of each other.
+SAME_PLACE_PX = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,13 +120,6 @@ def read_schema(folder: pathlib.Path) -> dict:
   return json.loads((pathlib.Path(folder) / 'schema.json').read_text('utf-8'))
 
 
-def serialized(folder: pathlib.Path, split: str) -> tf.data.Dataset:
-  """The serialized examples of a split, in the order they were written."""
-  files = [str(path) for path in paths(folder, split)]
-  return tf.data.Dataset.from_tensor_slices(files).interleave(
-      tf.data.TFRecordDataset, cycle_length=len(files), block_length=1)
-
-
 def read_records(shards: Iterable[pathlib.Path]) -> Iterator[Record]:
   """Yields the records of the shards of one split, in the order they were written."""
   shards = [pathlib.Path(path) for path in shards]

@@ -90,7 +90,7 @@ def test_bad_images_are_reported_and_do_not_hide_the_others():
 
 def test_bad_points():
   outside, twice, gone = POINTS.copy(), POINTS.copy(), POINTS.copy()
-  outside[3], outside[4], twice[7], gone[5] = (-0.6, 5), (119.5, 149.5), POINTS[6] + 0.4, np.nan
+  outside[3], outside[4], twice[7], gone[5] = (-0.6, 5), (119.5, 149.5), POINTS[6], np.nan
   nothing = np.full((19, 2), np.nan)
   bad = enumerate([outside, twice, gone, nothing])
   rows = [*good(), *(record(10 + i, points=p) for i, p in bad)]
@@ -101,6 +101,12 @@ def test_bad_points():
   assert details[0] == 'truth: porion at (-0.6, 5); the image is 120 x 150 px'
   assert 'pogonion' in details[1] and 'menton' in details[1]
   assert 'supramentale' in details[2]
+
+
+def test_neighbours_within_a_pixel_are_two_points():
+  near = POINTS.copy()
+  near[7] = near[6] + 0.01
+  assert validate.inspect([*good(), record(9, points=near)], 'mine')['anomalies'] == []
 
 
 def test_own_data_may_miss_landmarks_but_not_one_everywhere():
