@@ -15,3 +15,10 @@ def test_film_is_bright_where_rays_are_weakened():
   assert (noisy[0] != noisy[2]).any()
   with pytest.raises(ValueError, match='uint8'):
     film.png(ramp)
+
+
+def test_noise_scales_with_its_factor():
+  flat = np.full((64, 64), 2.0, np.float32)
+  films = [film.expose(flat, np.random.default_rng(0), noise=n, variation=0) for n in (0, 2, 6)]
+  spread = [picture.std() for picture in films]
+  assert spread[0] == 0 and spread[1] > 0.5 and spread[2] == pytest.approx(3 * spread[1], rel=0.2)

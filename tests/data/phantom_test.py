@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ceph_tf.data import phantom, phantom_anatomy
+from ceph_tf.data import phantom, phantom_anatomy, phantom_shape
 from ceph_tf.data.records import LANDMARKS
 
 # mean of the 300 films of ISBI 2015 that are public: anterior and down of sella, mm
@@ -90,6 +90,18 @@ def test_union_counts_what_overlaps_once():
   np.testing.assert_allclose(apart, one * 2 / 3, atol=1e-5)
 
 
+def test_union_of_tilted_ellipsoids_agrees_with_samples_along_rays():
+  axes = np.stack([_turned_axes((20, 5, 7)), phantom.rotation(-50, 20, 0) @ np.diag((18, 6, 6))])
+  centres = np.array([(-2.0, 1, 0), (6, -3, 2)])
+  image, _ = phantom.project(_anatomy(centres, axes), np.eye(3), (40, 40), 2.0, (20, 20))
+  along = np.arange(-40, 40, 0.02)
+  for column, row in [(20, 20), (22, 19), (17, 21), (24, 18), (19, 23)]:
+    ray = np.stack(np.broadcast_arrays(along, -2.0 * (column - 20), -2.0 * (row - 20)), axis=1)
+    balls = np.einsum('eij,nej->nei', np.linalg.inv(axes), ray[:, None] - centres)
+    length = 0.02 * ((balls**2).sum(axis=2) <= 1).any(axis=1).sum()
+    assert image[row, column] == pytest.approx(0.03 * length, abs=0.03 * 0.1)
+
+
 def test_projection_of_a_head_agrees_with_its_voxels():
   anatomy = phantom_anatomy.subject(np.random.default_rng(4))
   volume, origin = phantom.voxelize(anatomy, 3.0)
@@ -137,7 +149,7 @@ def test_landmarks_are_places_of_their_parts():
 
 
 def test_average_head_has_the_layout_of_isbi():
-  anatomy = phantom_anatomy.build(phantom_anatomy.Shape())
+  anatomy = phantom_anatomy.build(phantom_shape.Shape())
   assert set(ISBI_MEAN) == set(LANDMARKS)
   for name, point in zip(LANDMARKS, anatomy.landmarks, strict=True):
     anterior, down = ISBI_MEAN[name]
@@ -150,14 +162,14 @@ def test_rotation_turns_as_documented():
   assert (phantom.rotation(30) @ face)[0] == pytest.approx(0.5)
   assert (phantom.rotation(0, 30) @ face)[2] == pytest.approx(-0.5)
   assert (phantom.rotation(0, 0, 30) @ left)[2] == pytest.approx(-0.5)
-  anatomy = phantom_anatomy.build(phantom_anatomy.Shape())
+  anatomy = phantom_anatomy.build(phantom_shape.Shape())
   with pytest.raises(ValueError, match='orthonormal'):
     phantom.project(anatomy, 2 * np.eye(3), (96, 77), 2.5)
 
 
 def test_shape_moves_what_it_names():
-  average = phantom_anatomy.build(phantom_anatomy.Shape()).landmarks
-  longer = phantom_anatomy.build(phantom_anatomy.Shape(jaw_mm=4.0)).landmarks
+  average = phantom_anatomy.build(phantom_shape.Shape()).landmarks
+  longer = phantom_anatomy.build(phantom_shape.Shape(jaw_mm=4.0)).landmarks
   forward = dict(zip(LANDMARKS, average[:, 1] - longer[:, 1], strict=True))
   assert forward['menton'] == pytest.approx(4, abs=0.2) and forward[
     'soft_pogonion'
@@ -165,10 +177,18 @@ def test_shape_moves_what_it_names():
   assert forward['ans'] == pytest.approx(0, abs=1e-6) and forward['upper_lip'] == pytest.approx(
     0, abs=1e-6
   )
-  steep = phantom_anatomy.build(phantom_anatomy.Shape(mandibular_plane_deg=6.0)).landmarks
+  steep = phantom_anatomy.build(phantom_shape.Shape(mandibular_plane_deg=6.0)).landmarks
   assert steep[LANDMARKS.index('menton'), 2] != pytest.approx(
     average[LANDMARKS.index('menton'), 2], abs=0.2
   )
   assert steep[LANDMARKS.index('nasion'), 2] == pytest.approx(
     average[LANDMARKS.index('nasion'), 2], abs=1e-6
   )
+
+
+def test_a_larger_head_is_larger_in_all_its_parts():
+  average = phantom_anatomy.build(phantom_shape.Shape())
+  larger = phantom_anatomy.build(phantom_shape.Shape(size_scale=float(np.log(1.1))))
+  np.testing.assert_allclose(larger.centres, 1.1 * average.centres, atol=1e-6)
+  np.testing.assert_allclose(larger.axes, 1.1 * average.axes, atol=1e-6)
+  np.testing.assert_allclose(larger.landmarks, 1.1 * average.landmarks, atol=1e-6)
