@@ -110,6 +110,8 @@ def test_correlations_of_short_series():
   assert metrics.spearman(a, b) == pytest.approx(0.8)  # 1 - 6 * 2 / (4 * 15)
   assert metrics.pearson(a, 5 - 2 * a) == pytest.approx(-1)
   assert metrics.spearman(np.array([1, 1, 2, np.nan]), np.array([3, 3, 9, 1])) == pytest.approx(1)
+  # Ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5).
+  assert metrics.spearman(np.array([1, 2, 2, 3]), a) == pytest.approx(np.sqrt(0.9))
   assert np.isnan(metrics.pearson(a, np.ones(4)))
   assert np.isnan(metrics.spearman(np.full(4, np.nan), a))
 

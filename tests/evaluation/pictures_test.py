@@ -47,6 +47,12 @@ def test_no_more_than_asked_and_none_twice(count, expected):
   assert len(indices) == len(set(indices)) == expected
 
 
+def test_an_image_of_unknown_error_is_neither_best_nor_worst():
+  cases, _ = make_cases([1, np.nan, 2, 3], [1, 5, 1, 1])
+  assert groups(pictures.choose(cases, 'truth', 4)) == {
+      'Worst': [3], 'Most uncertain': [1], 'Median': [2], 'Best': [0]}
+
+
 def test_without_spacing_images_are_ranked_by_pixels():
   cases, rows = make_cases([5, 1, 9], spacing=np.nan)
   choices = pictures.choose(cases, 'truth', 1)

@@ -80,6 +80,7 @@ def test_summary_has_a_row_per_truth_and_subset_with_its_figures():
     assert f'<td>{row}</td>' in text, row
   assert ('<tr class="main"><td>senior, official</td><td>2</td><td>4</td><td>3.00 ± 0.00</td>'
           in text)
+  assert '<td>0.0</td><td>0.0</td><td>100.0</td><td>100.0</td>' in text
 
 
 def test_one_truth_without_copies_has_one_row_and_no_word_of_leaks():
