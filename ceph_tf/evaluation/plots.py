@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ceph_tf.evaluation import metrics
 
@@ -146,9 +147,16 @@ def _labels(axes, points_px: np.ndarray, names: list[str], size_px: tuple[int, i
               path_effects=_OUTLINE, clip_on=True)
 
 
-def cumulative_error(errors_mm: Mapping[str, np.ndarray], limit_mm: float = 6.0) -> Figure:
-  """Share of landmarks within each distance, one curve per entry, with SDR thresholds."""
+def cumulative_error(errors_mm: Mapping[str, np.ndarray]) -> Figure:
+  """Share of landmarks within each distance, one curve per entry, with SDR thresholds.
+
+  The axis ends at 6 mm, so that figures of good models compare; of bad ones it
+  ends where most of the landmarks are found.
+  """
   figure, axes = _axes(5.2, 3.6)
+  everything = np.concatenate([np.ravel(error) for error in errors_mm.values()])
+  everything = everything[np.isfinite(everything)]
+  ninety = np.percentile(everything, 90) if everything.size else 0.0
   for threshold in metrics.SDR_MM:
     axes.axvline(threshold, color='0.85', linewidth=0.8, zorder=0)
   for i, (series, error) in enumerate(errors_mm.items()):
@@ -157,10 +165,12 @@ def cumulative_error(errors_mm: Mapping[str, np.ndarray], limit_mm: float = 6.0)
     axes.step(np.concatenate([[0], values]), np.concatenate([[0], share]), where='post',
               color=SERIES[i % len(SERIES)], linestyle=DASHES[i % len(DASHES)],
               linewidth=1.6, label=f'{series} (n = {values.size})')
-  axes.set(xlim=(0, limit_mm), ylim=(0, 100), xlabel='radial error (mm)',
-           ylabel='landmarks within (%)', xticks=[0, 1, *metrics.SDR_MM, 5, 6])
-  axes.set_xticklabels([f'{t:g}' for t in axes.get_xticks()])
-  axes.legend(loc='lower right', frameon=False, fontsize=8)
+  axes.set(xlim=(0, max(6.0, ninety)), ylim=(0, 100), xlabel='radial error (mm)',
+           ylabel='landmarks within (%)')
+  if ninety <= 6:
+    ticks = [0, 1, *metrics.SDR_MM, 5, 6]
+    axes.set_xticks(ticks, [f'{t:g}' for t in ticks])
+  axes.legend(loc='lower right' if ninety <= 6 else 'upper left', frameon=False, fontsize=8)
   return figure
 
 
@@ -217,8 +227,11 @@ def error_against_measure(measure: np.ndarray, error_mm: np.ndarray, name: str) 
   scale = 'log' if x.size else 'linear'
   axes.set(yscale=scale, xscale=scale if length else 'linear', ylabel='radial error (mm)',
            xlabel=measure_label(name))
-  for axis in (axes.xaxis, axes.yaxis) if length else (axes.yaxis,):
-    axis.set_major_formatter(lambda value, _: f'{value:g}')
+  for axis in (axes.xaxis, axes.yaxis):
+    if axis.get_scale() == 'log':
+      axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+      axis.set_major_formatter(lambda value, _: f'{value:g}')
+      axis.set_minor_formatter(NullFormatter())
   axes.set_title(f'Spearman {metrics.spearman(measure, error_mm):+.2f}', fontsize=10)
   if x.size >= 20:
     axes.legend(frameon=False, fontsize=8)

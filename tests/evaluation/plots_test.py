@@ -76,6 +76,13 @@ def test_cumulative_error_is_the_detection_rate_at_each_distance():
   np.testing.assert_allclose(curve.get_ydata(), [0, 100 / 3, 200 / 3, 100])
 
 
+def test_error_axis_is_fixed_for_good_models_and_grows_for_bad_ones():
+  good = plots.cumulative_error({'truth': np.full((5, 2), 1.0)})
+  bad = plots.cumulative_error({'truth': np.full((5, 2), 40.0)})
+  assert good.axes[0].get_xlim() == (0, 6)
+  assert bad.axes[0].get_xlim() == (0, 40)
+
+
 @pytest.mark.parametrize('error', [
     RNG.gamma(2, 1, (30, 3)), np.full((2, 3), np.nan), np.array([[1.0, np.nan, 0.0]])])
 def test_charts_survive_few_and_missing_errors(error):
