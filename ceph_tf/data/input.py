@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ceph_tf import seeds
 from ceph_tf.config import AugmentConfig, InputConfig
-from ceph_tf.data import augment, examples, preprocess
+from ceph_tf.data import augment, examples, preprocess, records
 
 
 def encoded(paths: Sequence[str], cfg: InputConfig, truth: str) -> tf.data.Dataset:
@@ -29,13 +29,13 @@ def encoded(paths: Sequence[str], cfg: InputConfig, truth: str) -> tf.data.Datas
   def to_network(serialized):
     example = examples.parse(serialized)
     image, frame = preprocess.encode(example['image_bytes'], cfg)
-    points = frame.to_network(examples.points_of(example, truth))
+    points = frame.to_network(records.truth_points(example['points_px'], truth))
     return {'image': image, 'points_px': points, 'frame': frame,
             'spacing_mm': example['spacing_mm'], 'image_id': example['image_id']}
 
   # Examples were dealt to the shards in turn; reading in turn restores their order.
   files = tf.data.Dataset.from_tensor_slices(list(paths)).interleave(
-      tf.data.TFRecordDataset, cycle_length=len(paths), block_length=1, deterministic=True)
+      tf.data.TFRecordDataset, cycle_length=len(paths), block_length=1)
   return files.map(to_network, num_parallel_calls=tf.data.AUTOTUNE)
 
 

@@ -24,23 +24,24 @@ def decode_gray(image_bytes: tf.Tensor) -> tf.Tensor:
   Raises:
     tf.errors.InvalidArgumentError: the bytes are none of these.
   """
-  # channels=1 would refuse BMP, the format ISBI 2015 is distributed in.
   is_png16 = tf.logical_and(
       tf.equal(tf.strings.substr(image_bytes, 1, 3), 'PNG'),
-      tf.equal(tf.strings.substr(image_bytes, 24, 1), b'\x10'),
-  )
-  image = tf.cond(
-      is_png16,
-      lambda: tf.cast(tf.io.decode_png(image_bytes, dtype=tf.uint16), tf.float32) / 65535.0,
-      lambda: tf.cast(tf.io.decode_image(image_bytes, expand_animations=False), tf.float32) / 255.0,
-  )
-  colour = tf.shape(image)[-1] >= 3
-  luma = tf.constant([[0.299], [0.587], [0.114]])
-  return tf.cond(
-      colour,
-      lambda: tf.tensordot(image[..., :3], luma, 1),
-      lambda: image[..., :1],
-  )
+      tf.equal(tf.strings.substr(image_bytes, 24, 1), b'\x10'))
+  image = tf.cond(is_png16, lambda: _decode_16_bit(image_bytes), lambda: _decode_8_bit(image_bytes))
+  return tf.cond(tf.shape(image)[-1] >= 3, lambda: _luma(image), lambda: image[..., :1])
+
+
+def _decode_16_bit(image_bytes: tf.Tensor) -> tf.Tensor:
+  return tf.cast(tf.io.decode_png(image_bytes, dtype=tf.uint16), tf.float32) / 65535.0
+
+
+def _decode_8_bit(image_bytes: tf.Tensor) -> tf.Tensor:
+  # All channels: channels=1 would refuse BMP, the format ISBI 2015 is distributed in.
+  return tf.cast(tf.io.decode_image(image_bytes, expand_animations=False), tf.float32) / 255.0
+
+
+def _luma(image: tf.Tensor) -> tf.Tensor:
+  return tf.tensordot(image[..., :3], tf.constant([[0.299], [0.587], [0.114]]), 1)
 
 
 def standardize(image: tf.Tensor) -> tf.Tensor:
@@ -70,14 +71,18 @@ def to_network_image(image: tf.Tensor, cfg: InputConfig) -> tuple[tf.Tensor, geo
   frame, size, before = geometry.fit_frame(tf.shape(image)[:2], size_hw, cfg.fit)
   # Area averaging is the right low-pass for shrinking and a staircase for enlarging.
   shrinks = tf.reduce_all(size <= tf.shape(image)[:2])
-  resized = tf.cond(
-      shrinks,
-      lambda: tf.image.resize(image[None], size, method='area')[0],
-      lambda: tf.image.resize(image[None], size, method='bilinear', antialias=True)[0],
-  )
+  resized = tf.cond(shrinks, lambda: _shrink(image, size), lambda: _enlarge(image, size))
   resized = standardize(resized)
   network = tf.image.pad_to_bounding_box(resized, before[0], before[1], *size_hw)
   return tf.ensure_shape(network, (*size_hw, 1)), frame
+
+
+def _shrink(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+  return tf.image.resize(image[None], size, method='area')[0]
+
+
+def _enlarge(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+  return tf.image.resize(image[None], size, method='bilinear', antialias=True)[0]
 
 
 def encode(image_bytes: tf.Tensor, cfg: InputConfig) -> tuple[tf.Tensor, geometry.Frame]:

@@ -1,0 +1,136 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ceph_tf import geometry
+from ceph_tf.config import ConfigError, Experiment, override
+from ceph_tf.models import train
+
+NAMES = 3
+
+
+def tiny(*fields):
+  return override(Experiment(), [
+      'input.height=32', 'input.width=32', 'model.filters=4,8', 'model.stem_stride=1',
+      'train.epochs=4', 'train.batch_size=4', 'train.precision=float32', 'train.warmup_steps=0',
+      'train.learning_rate=0.01', 'train.validate_epochs=1', 'train.ema=0.5', 'augment.elastic_px=1',
+      'augment.elastic_grid_px=16', *fields]).network
+
+
+def spots(spacing_mm=0.5, images=8):
+  """Images with a bright, a dark and a bright narrow spot at three landmarks."""
+  rng = np.random.default_rng(0)
+  points = rng.uniform(6, 26, (images, NAMES, 2)).astype(np.float32)
+  y, x = np.mgrid[:32, :32]
+  image = sum(
+      sign * np.exp(-((x - points[:, k, 0, None, None]) ** 2 + (y - points[:, k, 1, None, None]) ** 2) / width)
+      for k, (sign, width) in enumerate([(2, 8), (-2, 8), (4, 1)]))
+  return tf.data.Dataset.from_tensor_slices({
+      'image': image[..., None].astype(np.float32), 'points_px': points,
+      'frame': geometry.Frame(np.ones((images, 2), np.float32), np.zeros((images, 2), np.float32)),
+      'spacing_mm': np.full(images, spacing_mm, np.float32)})
+
+
+def fit(cfg, path, on_epoch=lambda report, model: None, seed=3, spacing_mm=0.5):
+  return train.fit(spots(spacing_mm), spots(spacing_mm), NAMES, cfg, seed, path, on_epoch)
+
+
+def weights(path):
+  import h5py
+  arrays = []
+  with h5py.File(path / 'model.weights.h5') as file:
+    file.visititems(lambda name, item: arrays.append(item[()]) if isinstance(item, h5py.Dataset) else None)
+  return arrays
+
+
+def test_training_lowers_loss_and_error(tmp_path):
+  history = fit(tiny('train.epochs=15'), tmp_path)
+  assert history[-1].loss < 0.8 * history[0].loss
+  assert history[-1].validation_mre_mm < 0.8 * history[0].validation_mre_mm
+  assert history[-1].validation_mre_px == pytest.approx(2 * history[-1].validation_mre_mm, rel=1e-5)
+  assert [report.step for report in history] == [2 * n for n in range(1, 16)]
+
+
+@pytest.mark.parametrize('dropout', [[], ['model.dropout_rate=0.3', 'model.dropout_at=down1']])
+def test_killed_and_resumed_training_ends_with_the_same_weights(tmp_path, dropout):
+  cfg = tiny(*dropout)
+  whole = fit(cfg, tmp_path / 'whole')
+
+  def interrupt(report, model):
+    if report.epoch == 2:
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fit(cfg, tmp_path / 'killed', interrupt)
+  assert not (tmp_path / 'killed/model.weights.h5').exists()
+  seen = []
+  resumed = fit(cfg, tmp_path / 'killed', lambda report, model: seen.append(report.epoch))
+  assert seen == [3, 4]
+  assert [report.loss for report in resumed] == [report.loss for report in whole]
+  for a, b in zip(weights(tmp_path / 'whole'), weights(tmp_path / 'killed'), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_other_seed_other_weights(tmp_path):
+  fit(tiny('train.epochs=1'), tmp_path / 'a', seed=1)
+  fit(tiny('train.epochs=1'), tmp_path / 'b', seed=2)
+  pairs = zip(weights(tmp_path / 'a'), weights(tmp_path / 'b'), strict=True)
+  assert any(not np.array_equal(a, b) for a, b in pairs)
+
+
+def test_target_stops_training(tmp_path):
+  assert len(fit(tiny('train.target_mre_mm=100', 'train.epochs=9'), tmp_path)) == 1
+
+
+def test_without_spacing_pixels_are_the_criterion_and_a_target_in_mm_is_refused(tmp_path):
+  history = fit(tiny('train.epochs=1'), tmp_path / 'a', spacing_mm=math.nan)
+  assert math.isnan(history[0].validation_mre_mm)
+  assert history[0].criterion == history[0].validation_mre_px
+  with pytest.raises(ConfigError, match='target_mre_mm=2.0'):
+    fit(tiny('train.target_mre_mm=2'), tmp_path / 'b', spacing_mm=math.nan)
+
+
+def test_diverged_training_says_so(tmp_path):
+  with pytest.raises(FloatingPointError, match='learning_rate=1e\\+30'):
+    fit(tiny('train.learning_rate=1e30', 'train.epochs=8', 'model.norm=none'), tmp_path)
+
+
+def test_best_weights_are_kept(tmp_path):
+  # A huge rate from the first step on: later epochs are worse than the best one.
+  cfg = tiny('train.keep=best', 'train.schedule=constant', 'train.learning_rate=0.3', 'train.ema=0',
+             'train.epochs=6')
+  kept = {}
+  history = fit(cfg, tmp_path, lambda report, model: kept.update(
+      {report.epoch: [w.numpy() for w in model.weights]}))
+  best = min(history, key=lambda report: report.criterion)
+  stored = sorted(map(np.sum, weights(tmp_path)))
+  np.testing.assert_allclose(stored, sorted(map(np.sum, kept[best.epoch])), rtol=1e-6)
+
+
+def report(epoch, mre):
+  return train.EpochReport(epoch, epoch, 1.0, 0.1, mre, 10 * mre, 1.0, 0.0)
+
+
+def test_schedules():
+  base = tiny().train
+  cosine = dataclasses.replace(base, schedule='cosine', learning_rate=1.0, epochs=10, warmup_steps=4)
+  rates = [train.learning_rate(cosine, step, 10, []) for step in range(100)]
+  assert rates[0] == pytest.approx(0.25)
+  assert max(rates) == pytest.approx(1.0, abs=0.01)
+  assert rates[50] == pytest.approx(0.5)
+  assert rates[99] < 0.001
+  plateau = dataclasses.replace(base, schedule='plateau', learning_rate=1.0, plateau_epochs=2)
+  flat = [report(1, 3.0), report(2, 3.0), report(3, 3.0)]
+  assert train.learning_rate(plateau, 30, 10, flat[:2]) == 1.0
+  assert train.learning_rate(plateau, 30, 10, flat) == pytest.approx(0.1)
+  assert train.learning_rate(plateau, 30, 10, [*flat, report(4, 2.0)]) == pytest.approx(0.1)
+
+
+def test_early_stopping():
+  cfg = dataclasses.replace(tiny().train, stop_epochs=2, epochs=100)
+  history = [report(1, 3.0), report(2, 2.0), report(3, 2.5)]
+  assert not train.finished(cfg, history)
+  assert 'no better validation MRE for 2 epochs' in train.finished(cfg, [*history, report(4, 2.1)])

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ceph_tf import seeds
+from ceph_tf.config import Experiment, SamplerConfig, override
+from ceph_tf.models import heatmaps, unet
+from ceph_tf.uncertainty import samplers
+
+CFG = override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8,8', 'model.norm=group',
+                              'train.precision=float32', 'model.dropout_rate=0.5',
+                              'model.dropout_at=down1,up0']).network
+PLAIN = override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8,8',
+                                'train.precision=float32']).network
+
+
+def images(batch=3, seed=0):
+  return tf.constant(np.random.default_rng(seed).normal(size=(batch, 32, 32, 1)), tf.float32)
+
+
+def network(cfg, seed=0):
+  return unet.build(cfg.model, cfg.input, 5, 'float32', seed)
+
+
+def draw(cfg, sampler, batch, networks=None, seed=7):
+  return samplers.draw(networks or [network(cfg)], batch, cfg, sampler, seeds.tensor(seed))
+
+
+def test_shapes():
+  drawn = draw(CFG, SamplerConfig('passes', 6, chunk=2), images())
+  assert drawn.points_px.shape == (6, 3, 5, 2)
+  assert drawn.peak.shape == drawn.entropy_nats.shape == (6, 3, 5)
+  assert drawn.covariance_px2.shape == (6, 3, 5, 2, 2)
+  assert drawn.mean_peak.shape == drawn.mean_entropy_nats.shape == (3, 5)
+
+
+def test_chunks_do_not_change_the_answer():
+  results = [draw(CFG, SamplerConfig('passes', 6, chunk=chunk), images()) for chunk in (1, 3, 6)]
+  for other in results[1:]:
+    for a, b in zip(results[0], other, strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_a_pass_is_one_network_for_the_whole_batch():
+  """Alone, in a batch, at another place of the batch: the same answer."""
+  sampler, batch = SamplerConfig('passes', 4), images()
+  together = draw(CFG, sampler, batch)
+  alone = draw(CFG, sampler, batch[2:])
+  np.testing.assert_allclose(together.points_px[:, 2], alone.points_px[:, 0], atol=1e-3)
+  turned = draw(CFG, sampler, batch[::-1])
+  np.testing.assert_allclose(together.points_px[:, 2], turned.points_px[:, 0], atol=1e-3)
+
+
+def test_trunk_and_head_are_the_model_under_the_same_masks():
+  net, batch, seed = network(CFG), images(), seeds.tensor(7)
+  masks = unet.draw_noise(seed, 4, CFG.model)
+  drawn = samplers.draw([net], batch, CFG, SamplerConfig('passes', 4), seed)
+  for one in range(4):
+    output = unet.run(net, batch, masks[one:one + 1], training=False)
+    decoded = heatmaps.decode(output, 'cross_entropy', CFG.heatmap)
+    np.testing.assert_allclose(drawn.points_px[one], 2 * decoded.points_px + 0.5, atol=1e-3)
+
+
+def test_passes_differ_and_depend_on_the_seed():
+  first = draw(CFG, SamplerConfig('passes', 4), images()).points_px
+  assert np.std(first, axis=0).max() > 0
+  assert not np.allclose(first, draw(CFG, SamplerConfig('passes', 4), images(), seed=8).points_px)
+  np.testing.assert_array_equal(first, draw(CFG, SamplerConfig('passes', 4), images()).points_px)
+
+
+def test_masks_drop_channels_at_the_rate_and_keep_the_mean():
+  masks = unet.draw_noise(seeds.tensor(1), 2000, CFG.model).numpy()
+  assert masks.shape == (2000, 8 + 4)
+  assert set(np.unique(masks)) == {0.0, 2.0}
+  assert masks.mean() == pytest.approx(1, abs=0.03)
+
+
+def test_members_are_the_networks():
+  networks = [network(PLAIN, seed) for seed in range(3)]
+  batch = images()
+  drawn = draw(PLAIN, SamplerConfig('members', 3), batch, networks)
+  for k, member in enumerate(networks):
+    alone = draw(PLAIN, SamplerConfig(), batch, [member])
+    np.testing.assert_allclose(drawn.points_px[k], alone.points_px[0], atol=1e-3)
+    np.testing.assert_allclose(drawn.entropy_nats[k], alone.entropy_nats[0], atol=1e-4)
+
+
+def test_mean_heatmap_knows_less_than_its_members():
+  drawn = draw(CFG, SamplerConfig('passes', 6), images())
+  assert np.all(drawn.mean_entropy_nats >= tf.reduce_mean(drawn.entropy_nats, 0) - 1e-3)
+  assert np.all(drawn.mean_peak <= tf.reduce_mean(drawn.peak, 0) + 1e-5)
+
+
+def test_wrong_networks_are_refused():
+  with pytest.raises(ValueError, match='needs 3 networks, got 1'):
+    draw(PLAIN, SamplerConfig('members', 3), images())
+  with pytest.raises(ValueError, match='network with dropout'):
+    draw(PLAIN, SamplerConfig('passes', 3), images())
