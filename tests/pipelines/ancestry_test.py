@@ -1,5 +1,6 @@
 """What lineage knows, and how it tells it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from pipelines import ancestry, digests
 from pipelines.artifacts import JsonArtifact
 from pipelines.dsl import ComponentError, Context, In, Out, component
+from pipelines.execution import Stored
 from pipelines.lineage import Lineage
 from pipelines.runners import local
 from pipelines.store import StoreError
@@ -38,6 +40,14 @@ def publish(parts: In[list[Number]], out: Out[Number], *, place: str, context: C
   out.write({'value': 0})
 
 
+DICE = [1]
+
+
+@component
+def dice(out: Out[Number]):
+  out.write({'value': DICE[0]})
+
+
 @component
 def stops(number: In[Number], out: Out[Number]):
   raise ComponentError('no')
@@ -51,7 +61,8 @@ def make(work_dir, start=3):
   """Runs source -> double -> publish(double, source)."""
   first = source(start=start, name='origin')
   second = double(number=first['out'])
-  return local.run([publish(parts=[second['out'], first['out']], place='here')], work_dir, say=quiet)
+  last = publish(parts=[second['out'], first['out']], place='here')
+  return local.run([last], work_dir, say=quiet)
 
 
 def rows(work_dir, query):
@@ -128,6 +139,19 @@ def test_the_run_that_made_it_is_told_not_the_last_that_used_it(tmp_path):
   assert rows(tmp_path, 'SELECT count(*) FROM uses WHERE cached') == [(3,)]
 
 
+def test_who_made_what_was_used_is_told_not_who_replaced_it_since(tmp_path):
+  graph = [double(number=dice()['out'])]
+  DICE[0] = 1
+  old = local.run(graph, tmp_path, say=quiet)
+  DICE[0] = 2
+  new = local.run(graph, tmp_path, from_node='dice', say=quiet)
+  runs = [results['dice'].execution.run for results in (old, new)]
+  for results, run, other in zip((old, new), runs, runs[::-1], strict=True):
+    text = ancestry.text(results['double'].outputs['out'].path)
+    assert f'made by dice, key {results["dice"].execution.key}, in run {run}' in text
+    assert other not in text
+
+
 @pytest.mark.parametrize('place, message', [
     ('none', 'there is no such file or folder'), ('', 'it lies neither in <work_dir>/store')])
 def test_a_path_without_lineage_is_one_clear_message(tmp_path, place, message):
@@ -168,8 +192,9 @@ def test_a_killed_run_is_known_as_killed_and_a_living_one_is_not(tmp_path):
   code = ('import os, pathlib, sys; from pipelines.lineage import Lineage; '
           'print(Lineage(pathlib.Path(sys.argv[1])).begin_run("{}"), flush=True); '
           f'os.kill(os.getpid(), {signal.SIGKILL.value})')
-  killed = subprocess.run([sys.executable, '-c', code, str(tmp_path)], text=True, capture_output=True,
-                          env=os.environ | {'PYTHONPATH': str(digests.ROOT)}).stdout.strip()
+  killed = subprocess.run(
+      [sys.executable, '-c', code, str(tmp_path)], text=True, capture_output=True,
+      env=os.environ | {'PYTHONPATH': str(digests.ROOT)}).stdout.strip()
   last = Lineage(tmp_path)
   last.end_run(last.begin_run('{}'), 'done')
   status = dict(rows(tmp_path, 'SELECT id, status FROM runs'))
@@ -182,10 +207,10 @@ def test_a_transaction_that_fails_leaves_nothing(tmp_path):
   results = make(tmp_path)
   book = Lineage(tmp_path)
   before = rows(tmp_path, 'SELECT count(*) FROM executions')
-  one = results['origin'].execution.to_dict() | {'id': 'x', 'code': object()}
+  outputs = {'out': Stored('Number', 'path', ['not what sqlite takes'])}
+  broken = dataclasses.replace(results['origin'].execution, id='x', outputs=outputs)
   with pytest.raises(StoreError, match='cannot use .*lineage.sqlite'):
-    book.record(type(results['origin'].execution)(**(one | {'inputs': {}, 'outputs': {}, 'code': ['no']})),
-                'done')
+    book.record(broken, 'done')
   assert rows(tmp_path, 'SELECT count(*) FROM executions') == before
 
 

@@ -17,6 +17,7 @@ def tree(tmp_path):
       'lib/start.py': '''
           """Start."""
           import lib.plain
+          import lib.pack.inside
           from lib import chosen as other
           from lib.sub import thing  # a name of the package's __init__
           import os
@@ -33,6 +34,8 @@ def tree(tmp_path):
       'lib/late.py': 'def f(x):\n  return x\n',
       'lib/sub/__init__.py': 'from .registry import thing\n',
       'lib/sub/registry.py': 'from .. import up\nthing = {"a": up}\n',
+      'lib/pack/__init__.py': 'P = 1\n',
+      'lib/pack/inside.py': 'I = 1\n',
       'lib/up.py': 'U = 1\n',
       'lib/alone.py': 'Z = 1\n',
   }
@@ -48,7 +51,7 @@ def digest(tree, packages=('lib',)):
 
 @pytest.mark.parametrize('name', [
     'start', 'plain', 'chosen', 'sibling', 'deep', 'late', 'sub/__init__', 'sub/registry', 'up',
-    '__init__'])
+    '__init__', 'pack/__init__', 'pack/inside'])
 def test_code_of_every_module_reached_counts(tree, name):
   before = digest(tree)
   path = tree / 'lib' / f'{name}.py'
@@ -73,6 +76,7 @@ def test_prose_and_layout_do_not_count(tree):
   (tree / 'lib' / 'start.py').write_text(textwrap.dedent('''
       """Another text."""
       import lib.plain  # why
+      import lib.pack.inside
       from lib import (
           chosen as other)
       from lib.sub import thing

@@ -63,8 +63,8 @@ def start(tmp_path):
 
   def process(*arguments):
     return subprocess.Popen(
-        [sys.executable, 'script.py', *arguments], cwd=tmp_path, text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, 'script.py', *arguments], cwd=tmp_path, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=os.environ | {'PYTHONPATH': str(digests.ROOT)})
   return process
 

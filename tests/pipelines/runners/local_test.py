@@ -1,6 +1,7 @@
 """What runs, what is taken from the store, and what is left after a failure."""
 
 import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ from ceph_tf.config import ConfigError
 from pipelines.artifacts import Artifact, JsonArtifact
 from pipelines.dsl import ComponentError, Context, In, Out, component
 from pipelines.runners import RUNNERS
-from pipelines.store import StoreError
+from pipelines.store import Slot, StoreError
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -324,6 +325,22 @@ def test_two_runs_at_once_compute_everything_once(tmp_path, script):
   assert all("{'value': 2}" in text for text in said)
   assert sorted(log(tmp_path)) == ['first', 'second']
   assert any('waiting for another run' in text for text in said)
+
+
+def test_what_another_run_made_while_the_lock_changed_hands_is_taken(tmp_path, monkeypatch):
+  lock = Slot.lock
+
+  def with_another_run_in_between(slot, exclusive, **options):
+    if exclusive:
+      monkeypatch.setattr(Slot, 'lock', lock)
+      fcntl.flock(slot._lock, fcntl.LOCK_UN)
+      RUNNERS['local']([source(start=1)], tmp_path, say=lambda line: None)
+    return lock(slot, exclusive, **options)
+
+  monkeypatch.setattr(Slot, 'lock', with_another_run_in_between)
+  CALLS.clear()
+  results = RUNNERS['local']([source(start=1)], tmp_path, say=lambda line: None)
+  assert CALLS == ['source'] and results['source'].cached
 
 
 def test_a_limit_on_file_size_is_one_clear_message(tmp_path, script):
