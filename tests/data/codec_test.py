@@ -90,7 +90,7 @@ def test_a_lost_end_filled_with_zeros_is_not_whole():
 
 def test_progressive_jpeg_and_bytes_behind_the_end_are_whole():
   data = cv2.imencode('.jpg', COLOUR, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
-  codec.check_whole(data + b'\0\0comment')
+  codec.check_whole(data + b'some comment')
   assert codec.image_size(data) == (37, 50)
 
 

@@ -39,6 +39,7 @@ def test_shards_keep_the_order_and_the_counts(tmp_path):
   shards = examples.paths(tmp_path, 'train')
   assert [p.name for p in shards] == [f'train-0000{i}-of-00003.tfrecord' for i in range(3)]
   assert len(list(tmp_path.iterdir())) == 7
+  assert [len(list(examples.read_records([shard]))) for shard in shards] == [3, 2, 2]
   found = [*examples.read_records(shards),
            *examples.read_records(examples.paths(tmp_path, 'test1'))]
   assert all(same(a, b) for a, b in zip(written, found, strict=True))

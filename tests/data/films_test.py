@@ -28,6 +28,11 @@ def gamma(image, exponent=1.5):
   return (255 * (image / 255.0) ** exponent).astype(np.uint8)
 
 
+def unevenly_lit(image, lowest=0.02):
+  light = np.geomspace(lowest, 1, image.shape[1])
+  return (image * light).astype(np.float32)
+
+
 CHANGES = {
     'recompressed': recompressed,
     'moved': moved,
@@ -35,6 +40,8 @@ CHANGES = {
     'rotated': lambda image: moved(image, 0, 0, 0.7),
     'darker': gamma,
     'brighter': lambda image: gamma(image, 0.6),
+    'unevenly lit': unevenly_lit,
+    'with a gradient': lambda image: image + np.linspace(0, 600, image.shape[1]),
     'half size': lambda image: cv2.resize(image, (120, 150), interpolation=cv2.INTER_AREA),
     'sixteen bits': lambda image: image.astype(np.uint16) * 257,
     'floats': lambda image: image.astype(np.float32) / 255,
