@@ -57,6 +57,14 @@ def test_readers_share_and_a_writer_is_alone(tmp_path):
   assert not Slot(tmp_path, 'toy', 'k').lock(exclusive=False, wait=False)
 
 
+def test_a_store_gives_its_locks_back(tmp_path):
+  with Store(tmp_path) as store:
+    slot = store.slot('toy', 'k')
+    slot.lock(exclusive=True)
+    assert not Slot(tmp_path, 'toy', 'k').lock(exclusive=False, wait=False)
+  assert Slot(tmp_path, 'toy', 'k').lock(exclusive=True, wait=False)
+
+
 def test_a_new_run_clears_what_is_abandoned_but_not_what_is_in_use(tmp_path):
   Store(tmp_path)
   slots = [Slot(tmp_path, 'toy', key) for key in ('dead', 'alive')]

@@ -73,6 +73,11 @@ def lazy(out: Out[Number], other: Out[Artifact]):
   out.write({'value': 1})
 
 
+@component
+def misnamed(out: Out[Number]):
+  (out.path / 'nubmer.json').write_text('{}')
+
+
 @pytest.fixture(autouse=True)
 def clean():
   CALLS.clear()
@@ -209,6 +214,11 @@ def test_an_output_that_was_not_written_is_refused(tmp_path):
                      match=r"component lazy left its output 'other' \(Artifact\) without any file"):
     run([lazy()], tmp_path)
   assert not (tmp_path / 'store' / 'lazy').exists()
+
+
+def test_an_output_without_a_file_of_its_type_is_refused(tmp_path):
+  with pytest.raises(ComponentError, match=r"output 'out' \(Number\) without number.json"):
+    run([misnamed()], tmp_path)
 
 
 def test_a_work_dir_that_is_a_file_is_one_clear_message(tmp_path):
