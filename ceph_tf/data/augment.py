@@ -148,12 +148,12 @@ def move_points(deformation: Deformation, points_px: tf.Tensor) -> tf.Tensor:
 def sample_bilinear(images: tf.Tensor, source_px: tf.Tensor) -> tf.Tensor:
   """Images [B, H, W, 1] at points [B, 2, h, w] (x plane, y plane): [B, h, w, 1], zero outside."""
   height, width = images.shape[1:3]
-  stride, area = width + 2, (height + 2) * (width + 2)
-  flat = tf.reshape(tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]]), [-1])
+  stride, area = width + 3, (height + 3) * (width + 3)
+  flat = tf.reshape(tf.pad(images, [[0, 0], [1, 2], [1, 2], [0, 0]]), [-1])
   # Gathering is the cost here, and a complex number gathers two neighbours at once.
   pairs = tf.complex(flat, tf.roll(flat, -1, 0))
-  x = tf.clip_by_value(source_px[:, 0] + 1.0, 0.0, width + 0.999)
-  y = tf.clip_by_value(source_px[:, 1] + 1.0, 0.0, height + 0.999)
+  x = tf.clip_by_value(source_px[:, 0] + 1.0, 0.0, width + 1.0)
+  y = tf.clip_by_value(source_px[:, 1] + 1.0, 0.0, height + 1.0)
   left, top = tf.floor(x), tf.floor(y)
   first = (tf.range(tf.shape(images)[0]) * area)[:, None, None]
   index = first + tf.cast(top, tf.int32) * stride + tf.cast(left, tf.int32)

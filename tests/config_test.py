@@ -1,0 +1,131 @@
+import dataclasses
+import json
+
+import pytest
+
+from ceph_tf import config
+from ceph_tf.config import ConfigError, Experiment
+
+
+def test_override_sets_fields_of_every_kind():
+  found = config.override(Experiment(), [
+      'seed=3', 'train.epochs=2', 'train.learning_rate=1e-4', 'model.filters=8,16', 'data.dataset=isbi2015',
+      'model.dropout_at=down1, up0', 'preset=mine'])
+  assert found.seed == 3 and found.train.epochs == 2 and found.train.learning_rate == 1e-4
+  assert found.model.filters == (8, 16) and found.model.dropout_at == ('down1', 'up0')
+  assert found.data.dataset == 'isbi2015' and found.preset == 'mine'
+
+
+def test_override_leaves_the_rest_and_the_original_alone():
+  before = Experiment()
+  after = config.override(before, ['train.epochs=2'])
+  assert before == Experiment()
+  assert dataclasses.replace(after, train=before.train) == before
+
+
+def test_the_last_assignment_wins_and_tuples_may_be_written_with_brackets_or_empty():
+  assert config.override(Experiment(), ['seed=1', 'seed=2']).seed == 2
+  assert config.override(Experiment(), ['model.filters=(4, 8)']).model.filters == (4, 8)
+  assert config.override(Experiment(), ['model.dropout_at=']).model.dropout_at == ()
+
+
+def test_fields_that_depend_on_each_other_may_be_set_in_any_order():
+  fields = ['sampler.num_samples=5', 'sampler.kind=passes']
+  assert config.override(Experiment(), fields) == config.override(Experiment(), fields[::-1])
+
+
+@pytest.mark.parametrize('assignment, near', [
+    ('train.epoch=2', 'train.epochs'), ('trian.epochs=2', 'train.epochs'), ('epochs=2', 'train.epochs'),
+    ('model.filter=8,8', 'model.filters'), ('sed=1', 'seed')])
+def test_an_unknown_field_is_refused_with_the_nearest(assignment, near):
+  with pytest.raises(ConfigError, match='unknown field') as error:
+    config.override(Experiment(), [assignment])
+  assert near in str(error.value) and assignment.split('=')[0] in str(error.value)
+
+
+@pytest.mark.parametrize('assignment', ['train.epochs', '=3', ' = ', 'train', '', 'train=3', 'seed.x=1',
+                                        'train.epochs.more=1', '.=1', 'train.=1'])
+def test_a_malformed_override_is_refused(assignment):
+  with pytest.raises(ConfigError):
+    config.override(Experiment(), [assignment])
+
+
+@pytest.mark.parametrize('field, value, said', [
+    ('train.epochs', 'many', 'int'), ('train.epochs', '2.5', 'int'), ('train.epochs', '', 'int'),
+    ('train.learning_rate', 'fast', 'float'), ('model.filters', 'x', 'int'),
+    ('train.epochs', '0', '>= 1'), ('seed', '-1', '0..2147483647'), ('seed', '2147483648', '0..2147483647'),
+    ('augment.scale', '1', '< 1'), ('model.filters', '8', 'two or more'), ('model.dropout_rate', '1', '< 1'),
+    ('model.filters', '8, 0', 'positive'), ('model.stem_stride', '3', '1, 2 or 4'),
+    ('model.dropout_at', 'down9', 'down0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
+    ('sampler.kind', 'passes', '>= 2'), ('input.height', '321', 'multiple of 32'),
+    ('data.shards', '0', '>= 1'), ('data.phantom_size_px', '10', '64..4096'),
+    ('evaluate.min_sdr_4mm', '1.5', '0..1'), ('heatmap.window_px', '0', '>= 1')])
+def test_a_value_out_of_range_is_refused_with_field_value_and_range(field, value, said):
+  with pytest.raises(ConfigError) as error:
+    config.override(Experiment(), [f'{field}={value}'])
+  assert said in str(error.value) and value in str(error.value)
+  assert field.split('.')[0] in str(error.value)
+
+
+@pytest.mark.parametrize('field, value, hint', [
+    ('train.loss', 'crossentropy', 'cross_entropy'), ('train.precision', 'bfloat16', 'mixed_bfloat16'),
+    ('input.fit', 'padd', 'pad'), ('heatmap.decode', 'argmx', 'argmax'),
+    ('validate.points', 'stopp', 'stop')])
+def test_a_wrong_choice_gets_the_nearest_one(field, value, hint):
+  with pytest.raises(ConfigError, match=f"did you mean '{hint}'"):
+    config.override(Experiment(), [f'{field}={value}'])
+
+
+def _float_fields():
+  found = []
+  for path in config.field_paths(Experiment()):
+    value = Experiment()
+    for key in path.split('.'):
+      value = getattr(value, key)
+    if isinstance(value, float):
+      found.append(path)
+  return found
+
+
+@pytest.mark.parametrize('field', _float_fields())
+@pytest.mark.parametrize('value', ['nan', '-1e-3'])
+def test_no_float_may_be_nan_or_negative(field, value):
+  with pytest.raises(ConfigError, match=field.replace('.', r'\.')):
+    config.override(Experiment(), [f'{field}={value}'])
+
+
+def test_json_there_and_back_again():
+  experiment = config.override(Experiment(), ['model.filters=8,16', 'model.dropout_at=up0', 'seed=9'])
+  assert config.from_json(config.to_json(experiment)) == experiment
+  assert config.from_json(config.to_json(experiment.network), config.NetworkConfig) == experiment.network
+
+
+def test_equal_configs_give_equal_text_with_every_field():
+  text = config.to_json(Experiment())
+  assert text == config.to_json(config.override(Experiment(), ['seed=0']))
+  tree = json.loads(text)
+  for path in config.field_paths(Experiment()):
+    value = tree
+    for key in path.split('.'):
+      value = value[key]
+
+
+def test_json_with_an_unknown_field_or_a_bad_value_is_refused():
+  tree = json.loads(config.to_json(Experiment()))
+  with pytest.raises(ConfigError, match='train.epoch'):
+    config.from_json(json.dumps(tree | {'train': tree['train'] | {'epoch': 3}}))
+  with pytest.raises(ConfigError, match='train.epochs'):
+    config.from_json(json.dumps(tree | {'train': tree['train'] | {'epochs': 0}}))
+
+
+def test_every_default_is_a_valid_experiment_that_cannot_be_changed():
+  experiment = Experiment()
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    experiment.seed = 3
+  for path in config.field_paths(experiment):
+    assert path == 'preset' or path == 'seed' or '.' in path
+
+
+def test_the_network_slice_holds_nothing_that_does_not_train():
+  experiment = config.override(Experiment(), ['evaluate.bootstrap=7', 'data.shards=5', 'sampler.chunk=2'])
+  assert experiment.network == Experiment().network
