@@ -4,10 +4,12 @@ Exit status: 0 done, 1 a mistake of ours (with its traceback), 2 a mistake the u
 can mend (one line), 130 Ctrl-C. Whatever was finished by then is kept.
 """
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from ceph_tf.config import ConfigError, one_of, to_json
 from ceph_tf.data.records import DataError
@@ -34,12 +36,14 @@ USER_ERRORS = (ConfigError, DataError, StoreError, ComponentError, OSError)
 def run_pipeline() -> None:
   """Runs the pipeline that the flags describe, and tells where its results are."""
   # Late, because they load TensorFlow: a mistyped flag should not cost seconds.
-  from pipelines import experiments
+  with _silent_stderr():
+    from pipelines import experiments
   experiment = experiments.resolve(
       _MODEL.value, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value)
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)
-  from pipelines import pipeline
+  with _silent_stderr():
+    from pipelines import pipeline
   nodes = pipeline.build(experiment, _PUSH_DIR.value)
   results = RUNNERS[_RUNNER.value](
       nodes, _WORK_DIR.value, from_node=_FROM.value, config=to_json(experiment))
@@ -49,8 +53,23 @@ def run_pipeline() -> None:
         print(f'{shown[0] + ":":18}{shown[1]}')
 
 
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+  """Hides what TensorFlow's C++ code says while it loads; none of its settings does."""
+  sys.stderr.flush()
+  kept = os.dup(2)
+  with open(os.devnull, 'w') as nowhere:
+    os.dup2(nowhere.fileno(), 2)
+  try:
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+
+
 def main(argv: list[str]) -> int:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  logging.set_verbosity(logging.WARNING)
   try:
     if len(argv) > 1:
       raise ConfigError(f'unexpected argument {argv[1]!r}; options are written --name=value')
