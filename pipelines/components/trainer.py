@@ -36,6 +36,7 @@ def trainer(examples: In[Examples], anomalies: In[Anomalies], model: Out[Trained
   """
   del anomalies
   schema = example_files.read_schema(examples.path)
+  example_files.check_truth(schema, cfg.train.truth)
   names = schema['landmark_names']
   splits = {split: data_input.encoded([str(path) for path in examples.shards(split)],
                                       cfg.input, cfg.train.truth)

@@ -46,12 +46,13 @@ def weights(path):
   return arrays
 
 
-def test_training_lowers_loss_and_error(tmp_path):
-  history = fit(tiny('train.epochs=15'), tmp_path)
-  assert history[-1].loss < 0.8 * history[0].loss
-  assert history[-1].validation_mre_mm < 0.8 * history[0].validation_mre_mm
+def test_training_finds_the_spots(tmp_path):
+  history = fit(tiny('train.epochs=40', 'train.learning_rate=0.02', 'train.validate_epochs=20'), tmp_path)
+  assert history[-1].loss < 0.75 * history[0].loss
+  assert history[-1].validation_mre_mm < 1.0  # of images 16 mm wide
   assert history[-1].validation_mre_px == pytest.approx(2 * history[-1].validation_mre_mm, rel=1e-5)
-  assert [report.step for report in history] == [2 * n for n in range(1, 16)]
+  assert [report.step for report in history] == [2 * n for n in range(1, 41)]
+  assert math.isnan(history[0].validation_mre_mm)  # not validated
 
 
 @pytest.mark.parametrize('dropout', [[], ['model.dropout_rate=0.3', 'model.dropout_at=down1']])
