@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 
 PACKAGES = ('ceph_tf', 'pipelines')
 MACHINERY = frozenset({
-    'pipelines.dsl', 'pipelines.digests', 'pipelines.artifacts', 'ceph_tf.config',
+    'pipelines.dsl', 'pipelines.digests', 'pipelines.artifacts', 'ceph_tf.config', 'ceph_tf.overrides',
     'ceph_tf.evaluation.tensorboard',
 })
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 from absl import app, flags, logging
 
-from ceph_tf.config import ConfigError, one_of, to_json
+from ceph_tf.config import ConfigError, one_of
 from ceph_tf.data.records import DataError
-from pipelines import ancestry
+from ceph_tf.overrides import to_json
+from pipelines import ancestry, summary
 from pipelines.dsl import ComponentError
 from pipelines.store import StoreError
 
@@ -47,10 +48,9 @@ def run_pipeline() -> None:
   nodes = pipeline.build(experiment, _PUSH_DIR.value)
   results = RUNNERS[_RUNNER.value](
       nodes, _WORK_DIR.value, from_node=_FROM.value, config=to_json(experiment))
-  for result in results.values():
-    for artifact in result.outputs.values():
-      if shown := artifact.shown():
-        print(f'{shown[0] + ":":18}{shown[1]}')
+  made = [artifact for result in results.values() for artifact in result.outputs.values()]
+  for line in summary.lines(made):
+    print(line)
 
 
 @contextlib.contextmanager

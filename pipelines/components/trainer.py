@@ -7,7 +7,7 @@ import sys
 
 from tqdm import tqdm
 
-from ceph_tf import config
+from ceph_tf import overrides
 from ceph_tf.config import NetworkConfig
 from ceph_tf.data import examples as example_files
 from ceph_tf.data import input as data_input
@@ -60,7 +60,7 @@ def trainer(examples: In[Examples], anomalies: In[Anomalies], model: Out[Trained
 def read_network(model: TrainedModel) -> tuple[NetworkConfig, list[str]]:
   """The configuration and landmark names of a trained network."""
   stored = json.loads((model.path / 'network.json').read_text('utf-8'))
-  return config.from_json(json.dumps(stored['cfg']), NetworkConfig), stored['landmark_names']
+  return overrides.from_json(json.dumps(stored['cfg']), NetworkConfig), stored['landmark_names']
 
 
 def _bar(node: str, epochs: int) -> tqdm:

@@ -6,8 +6,9 @@ preset, data set, model, command line.
 
 from collections.abc import Sequence
 
-from ceph_tf.config import Experiment, one_of, override
+from ceph_tf.config import Experiment, one_of
 from ceph_tf.data.datasets import DATASETS
+from ceph_tf.overrides import override
 from pipelines.experiments.datasets import DATASET_FIELDS
 from pipelines.experiments.models import EXPERIMENTS
 from pipelines.experiments.presets import PRESETS

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -90,16 +92,22 @@ def test_the_seed_decides_everything():
     assert np.abs(a - c).max() > 0.1
 
 
-def test_each_example_of_a_batch_is_deformed_in_its_own_way():
-  points = _points(3, 1, 4)
-  moved = augment.move_points(augment.draw(seeds.tensor(3), 6, _SIZE, AugmentConfig()),
-                              tf.constant(np.repeat(points, 6, 0))).numpy()
+@pytest.mark.parametrize('field, value', [('rotate_deg', 10.0), ('scale', 0.15), ('shift', 0.06),
+                                          ('elastic_px', 4.0)])
+def test_each_example_of_a_batch_is_deformed_in_its_own_way(field, value):
+  cfg = dataclasses.replace(_NOTHING, **{field: value})
+  points = tf.constant(np.repeat(_points(3, 1, 4), 6, 0))
+  moved = augment.move_points(augment.draw(seeds.tensor(3), 6, _SIZE, cfg), points).numpy()
+  assert all(np.abs(moved[i] - moved[j]).max() > 0.1 for i in range(6) for j in range(i))
+
+
+@pytest.mark.parametrize('field, value', [('gamma', 0.5), ('shading', 0.3), ('contrast', 0.2),
+                                          ('brightness', 0.2), ('noise', 0.1)])
+def test_each_example_of_a_batch_gets_its_own_intensity(field, value):
+  cfg = dataclasses.replace(_NOTHING, **{field: value})
   images = tf.repeat(tf.random.stateless_normal([1, *_SIZE, 1], [1, 2]), 6, 0)
-  changed = augment.change_intensity(seeds.tensor(4), images, AugmentConfig()).numpy()
-  for i in range(6):
-    for j in range(i):
-      assert np.abs(moved[i] - moved[j]).max() > 0.1
-      assert np.abs(changed[i] - changed[j]).max() > 0.1
+  changed = augment.change_intensity(seeds.tensor(4), images, cfg).numpy()
+  assert all(np.abs(changed[i] - changed[j]).max() > 0.001 for i in range(6) for j in range(i))
 
 
 def test_the_elastic_part_differs_from_place_to_place():

@@ -131,6 +131,12 @@ def test_shrinking_averages_instead_of_picking_pixels():
   np.testing.assert_allclose(network[:, 8:], 1.0, atol=0.01)
 
 
+def test_enlarging_interpolates_instead_of_repeating_pixels():
+  ramp = np.tile(np.arange(8, dtype=np.float32), (8, 1))[..., None]
+  network, _ = preprocess.to_network_image(tf.constant(ramp), InputConfig(height=64, width=64))
+  assert np.all(np.diff(network[:, 4:-4, 0], axis=1) > 0.01)
+
+
 def test_encode_works_inside_a_graph():
   cfg = InputConfig(height=32, width=32)
   dataset = tf.data.Dataset.from_tensors(_FILES['png16']).map(lambda data: preprocess.encode(data, cfg))

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from ceph_tf import geometry
-from ceph_tf.config import ConfigError, Experiment, override
+from ceph_tf.config import ConfigError, Experiment
 from ceph_tf.models import train
+from ceph_tf.overrides import override
 
 NAMES = 3
 

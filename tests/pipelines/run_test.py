@@ -13,7 +13,8 @@ from pipelines import digests
 # Stands in for the experiments and the graph, which have tests of their own.
 SCRIPT = '''
 import dataclasses, sys, time, types
-from ceph_tf.config import Experiment, one_of, override
+from ceph_tf.config import Experiment, one_of
+from ceph_tf.overrides import override
 from pipelines import run
 from pipelines.artifacts import Artifact
 from pipelines.dsl import Context, In, Out, component

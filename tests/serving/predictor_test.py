@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ceph_tf.config import Experiment, SamplerConfig, override
+from ceph_tf.config import Experiment, SamplerConfig
 from ceph_tf.data import examples, preprocess
 from ceph_tf.data import input as data_input
 from ceph_tf.models import unet
+from ceph_tf.overrides import override
 from ceph_tf.serving.predictor import Predictor
 
 LANDMARKS = 19

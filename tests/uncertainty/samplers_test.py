@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 
 from ceph_tf import seeds
-from ceph_tf.config import Experiment, SamplerConfig, override
+from ceph_tf.config import Experiment, SamplerConfig
 from ceph_tf.models import heatmaps, unet
+from ceph_tf.overrides import override
 from ceph_tf.uncertainty import samplers
 
 CFG = override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8,8', 'model.norm=group',

@@ -3,12 +3,12 @@ import json
 
 import pytest
 
-from ceph_tf import config
-from ceph_tf.config import ConfigError, Experiment
+from ceph_tf import overrides
+from ceph_tf.config import ConfigError, Experiment, NetworkConfig
 
 
 def test_override_sets_fields_of_every_kind():
-  found = config.override(Experiment(), [
+  found = overrides.override(Experiment(), [
       'seed=3', 'train.epochs=2', 'train.learning_rate=1e-4', 'model.filters=8,16', 'data.dataset=isbi2015',
       'model.dropout_at=down1, up0', 'preset=mine'])
   assert found.seed == 3 and found.train.epochs == 2 and found.train.learning_rate == 1e-4
@@ -18,20 +18,20 @@ def test_override_sets_fields_of_every_kind():
 
 def test_override_leaves_the_rest_and_the_original_alone():
   before = Experiment()
-  after = config.override(before, ['train.epochs=2'])
+  after = overrides.override(before, ['train.epochs=2'])
   assert before == Experiment()
   assert dataclasses.replace(after, train=before.train) == before
 
 
 def test_the_last_assignment_wins_and_tuples_may_be_written_with_brackets_or_empty():
-  assert config.override(Experiment(), ['seed=1', 'seed=2']).seed == 2
-  assert config.override(Experiment(), ['model.filters=(4, 8)']).model.filters == (4, 8)
-  assert config.override(Experiment(), ['model.dropout_at=']).model.dropout_at == ()
+  assert overrides.override(Experiment(), ['seed=1', 'seed=2']).seed == 2
+  assert overrides.override(Experiment(), ['model.filters=(4, 8)']).model.filters == (4, 8)
+  assert overrides.override(Experiment(), ['model.dropout_at=']).model.dropout_at == ()
 
 
 def test_fields_that_depend_on_each_other_may_be_set_in_any_order():
   fields = ['sampler.num_samples=5', 'sampler.kind=passes']
-  assert config.override(Experiment(), fields) == config.override(Experiment(), fields[::-1])
+  assert overrides.override(Experiment(), fields) == overrides.override(Experiment(), fields[::-1])
 
 
 @pytest.mark.parametrize('assignment, near', [
@@ -39,7 +39,7 @@ def test_fields_that_depend_on_each_other_may_be_set_in_any_order():
     ('model.filter=8,8', 'model.filters'), ('sed=1', 'seed')])
 def test_an_unknown_field_is_refused_with_the_nearest(assignment, near):
   with pytest.raises(ConfigError, match='unknown field') as error:
-    config.override(Experiment(), [assignment])
+    overrides.override(Experiment(), [assignment])
   assert near in str(error.value) and assignment.split('=')[0] in str(error.value)
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_field_is_refused_with_the_nearest(assignment, near):
                                         'train.epochs.more=1', '.=1', 'train.=1'])
 def test_a_malformed_override_is_refused(assignment):
   with pytest.raises(ConfigError):
-    config.override(Experiment(), [assignment])
+    overrides.override(Experiment(), [assignment])
 
 
 @pytest.mark.parametrize('field, value, said', [
@@ -62,7 +62,7 @@ def test_a_malformed_override_is_refused(assignment):
     ('evaluate.min_sdr_4mm', '1.5', '0..1'), ('heatmap.window_px', '0', '>= 1')])
 def test_a_value_out_of_range_is_refused_with_field_value_and_range(field, value, said):
   with pytest.raises(ConfigError) as error:
-    config.override(Experiment(), [f'{field}={value}'])
+    overrides.override(Experiment(), [f'{field}={value}'])
   assert said in str(error.value) and value in str(error.value)
   assert field.split('.')[0] in str(error.value)
 
@@ -73,12 +73,12 @@ def test_a_value_out_of_range_is_refused_with_field_value_and_range(field, value
     ('validate.points', 'stopp', 'stop')])
 def test_a_wrong_choice_gets_the_nearest_one(field, value, hint):
   with pytest.raises(ConfigError, match=f"did you mean '{hint}'"):
-    config.override(Experiment(), [f'{field}={value}'])
+    overrides.override(Experiment(), [f'{field}={value}'])
 
 
 def _float_fields():
   found = []
-  for path in config.field_paths(Experiment()):
+  for path in overrides.field_paths(Experiment()):
     value = Experiment()
     for key in path.split('.'):
       value = getattr(value, key)
@@ -91,41 +91,41 @@ def _float_fields():
 @pytest.mark.parametrize('value', ['nan', '-1e-3'])
 def test_no_float_may_be_nan_or_negative(field, value):
   with pytest.raises(ConfigError, match=field.replace('.', r'\.')):
-    config.override(Experiment(), [f'{field}={value}'])
+    overrides.override(Experiment(), [f'{field}={value}'])
 
 
 def test_json_there_and_back_again():
-  experiment = config.override(Experiment(), ['model.filters=8,16', 'model.dropout_at=up0', 'seed=9'])
-  assert config.from_json(config.to_json(experiment)) == experiment
-  assert config.from_json(config.to_json(experiment.network), config.NetworkConfig) == experiment.network
+  experiment = overrides.override(Experiment(), ['model.filters=8,16', 'model.dropout_at=up0', 'seed=9'])
+  assert overrides.from_json(overrides.to_json(experiment)) == experiment
+  assert overrides.from_json(overrides.to_json(experiment.network), NetworkConfig) == experiment.network
 
 
 def test_equal_configs_give_equal_text_with_every_field():
-  text = config.to_json(Experiment())
-  assert text == config.to_json(config.override(Experiment(), ['seed=0']))
+  text = overrides.to_json(Experiment())
+  assert text == overrides.to_json(overrides.override(Experiment(), ['seed=0']))
   tree = json.loads(text)
-  for path in config.field_paths(Experiment()):
+  for path in overrides.field_paths(Experiment()):
     value = tree
     for key in path.split('.'):
       value = value[key]
 
 
 def test_json_with_an_unknown_field_or_a_bad_value_is_refused():
-  tree = json.loads(config.to_json(Experiment()))
+  tree = json.loads(overrides.to_json(Experiment()))
   with pytest.raises(ConfigError, match='train.epoch'):
-    config.from_json(json.dumps(tree | {'train': tree['train'] | {'epoch': 3}}))
+    overrides.from_json(json.dumps(tree | {'train': tree['train'] | {'epoch': 3}}))
   with pytest.raises(ConfigError, match='train.epochs'):
-    config.from_json(json.dumps(tree | {'train': tree['train'] | {'epochs': 0}}))
+    overrides.from_json(json.dumps(tree | {'train': tree['train'] | {'epochs': 0}}))
 
 
 def test_every_default_is_a_valid_experiment_that_cannot_be_changed():
   experiment = Experiment()
   with pytest.raises(dataclasses.FrozenInstanceError):
     experiment.seed = 3
-  for path in config.field_paths(experiment):
+  for path in overrides.field_paths(experiment):
     assert path == 'preset' or path == 'seed' or '.' in path
 
 
 def test_the_network_slice_holds_nothing_that_does_not_train():
-  experiment = config.override(Experiment(), ['evaluate.bootstrap=7', 'data.shards=5', 'sampler.chunk=2'])
+  experiment = overrides.override(Experiment(), ['evaluate.bootstrap=7', 'data.shards=5', 'sampler.chunk=2'])
   assert experiment.network == Experiment().network
