@@ -92,7 +92,7 @@ def finished(cfg: TrainConfig, history: list[EpochReport]) -> str:
   return 'all epochs done' if last.epoch >= cfg.epochs else ''
 
 
-class _State:
+class State:
   """Variables of a training and the functions that change them."""
 
   def __init__(self, cfg: NetworkConfig, num_landmarks: int, seed: int):
@@ -184,7 +184,7 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
   train_set, validation_set = train_set.cache(), validation_set.batch(8).cache()
   num_examples = sum(1 for _ in train_set)
   steps_per_epoch = math.ceil(num_examples / cfg.train.batch_size)
-  state = _State(cfg, num_landmarks, seed)
+  state = State(cfg, num_landmarks, seed)
   manager = tf.train.CheckpointManager(state.checkpoint, directory / 'checkpoints', max_to_keep=1)
   state.checkpoint.restore(manager.latest_checkpoint)
   history = state.history
@@ -206,7 +206,7 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
   return history
 
 
-def _epoch(state: _State, batches, validation_set, steps_per_epoch: int,
+def _epoch(state: State, batches, validation_set, steps_per_epoch: int,
            history: list[EpochReport]) -> EpochReport:
   cfg, start, waiting, total = state.cfg.train, time.monotonic(), 0.0, []
   for step in range(len(history) * steps_per_epoch, (len(history) + 1) * steps_per_epoch):

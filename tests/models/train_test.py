@@ -26,9 +26,10 @@ def spots(spacing_mm=0.5, images=8):
   rng = np.random.default_rng(0)
   points = rng.uniform(6, 26, (images, NAMES, 2)).astype(np.float32)
   y, x = np.mgrid[:32, :32]
-  image = sum(
-      sign * np.exp(-((x - points[:, k, 0, None, None]) ** 2 + (y - points[:, k, 1, None, None]) ** 2) / width)
-      for k, (sign, width) in enumerate([(2, 8), (-2, 8), (4, 1)]))
+  image = 0
+  for k, (height, width) in enumerate([(2, 8), (-2, 8), (4, 1)]):
+    from_x, from_y = x - points[:, k, 0, None, None], y - points[:, k, 1, None, None]
+    image += height * np.exp(-(from_x**2 + from_y**2) / width)
   return tf.data.Dataset.from_tensor_slices({
       'image': image[..., None].astype(np.float32), 'points_px': points,
       'frame': geometry.Frame(np.ones((images, 2), np.float32), np.zeros((images, 2), np.float32)),
