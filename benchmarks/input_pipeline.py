@@ -24,9 +24,10 @@ from absl import app, flags
 
 from benchmarks import scipy_input
 from ceph_tf import geometry, seeds
-from ceph_tf.config import Experiment, NetworkConfig, override
+from ceph_tf.config import Experiment, NetworkConfig
 from ceph_tf.data import input as data_input
 from ceph_tf.models import heatmaps, train
+from ceph_tf.overrides import override
 from pipelines.experiments import presets
 
 LANDMARKS = 19

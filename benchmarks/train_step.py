@@ -95,8 +95,8 @@ def require_torch() -> None:
   except OSError as error:
     raise SystemExit(f'--torch_python={TORCH_PYTHON.value}: {error.strerror}') from None
   if not found:
-    raise SystemExit(f'--torch_python={TORCH_PYTHON.value} has no torch: pip install torch==2.13.0, best in an '
-                     'environment of its own, and name the Python of that one')
+    raise SystemExit(f'--torch_python={TORCH_PYTHON.value} has no torch: pip install torch==2.13.0, best in '
+                     'an environment of its own, and name the Python of that one')
 
 
 def main(argv):

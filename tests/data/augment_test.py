@@ -110,6 +110,15 @@ def test_each_example_of_a_batch_gets_its_own_intensity(field, value):
   assert all(np.abs(changed[i] - changed[j]).max() > 0.001 for i in range(6) for j in range(i))
 
 
+def test_each_example_of_a_batch_has_its_own_level_of_noise():
+  images = tf.repeat(tf.random.stateless_normal([1, *_SIZE, 1], [1, 2]), 6, 0)
+  cfg = dataclasses.replace(_NOTHING, noise=0.5)
+  clean = augment.change_intensity(seeds.tensor(4), images, _NOTHING)
+  noisy = augment.change_intensity(seeds.tensor(4), images, cfg)
+  levels = np.std(noisy - clean, axis=(1, 2, 3))
+  assert levels.max() < 0.52 and np.ptp(levels) > 0.05
+
+
 def test_the_elastic_part_differs_from_place_to_place():
   cfg = AugmentConfig(rotate_deg=0.0, scale=0.0, shift=0.0, elastic_px=6.0, elastic_grid_px=24.0)
   points = _points(2, 1, 10)
