@@ -125,7 +125,8 @@ def report(ours: OurTraining, rounds: list[dict[str, float]]) -> None:
   """Prints the seconds per step of each peer, and the ratios of PyTorch's faster layout to ours."""
   cfg = ours.cfg
   print(f'Training step, {ours.parameters / 1e6:.1f} M parameters, {cfg.input.height}x{cfg.input.width}, '
-        f'batch {cfg.train.batch_size}, {CORES.value} cores; median (lowest..highest) of {len(rounds)}')
+        f'batch {cfg.train.batch_size}, {CORES.value} cores; '
+        f'median (lowest..highest) of {len(rounds)} rounds')
   for name in rounds[0]:
     seconds = [times[name] for times in rounds]
     print(f'  {name:42s} {statistics.median(seconds):7.3f} s ({min(seconds):.3f}..{max(seconds):.3f})')
