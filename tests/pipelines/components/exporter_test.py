@@ -1,0 +1,129 @@
+"""trainer, exporter, infra_validator and bulk_inferrer on tiny networks."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ceph_tf.config import Experiment, SamplerConfig
+from ceph_tf.data import examples as example_files
+from ceph_tf.data.records import DataError
+from ceph_tf.overrides import override
+from pipelines import artifacts
+from pipelines.components.bulk_inferrer import bulk_inferrer
+from pipelines.components.exporter import exporter
+from pipelines.components.infra_validator import compare, infra_validator
+from pipelines.components.trainer import read_network, trainer
+from pipelines.dsl import ComponentError, Context
+
+CFG = override(Experiment(), [
+    'input.height=32', 'input.width=32', 'model.filters=4,8', 'train.epochs=2', 'train.truth=truth',
+    'augment.elastic_grid_px=16']).network
+CONTEXT = Context(node='trainer', run='test', key='0', lineage=lambda: [])
+
+
+def new(kind, folder):
+  folder.mkdir(parents=True)
+  return kind(folder)
+
+
+@pytest.fixture(scope='module')
+def examples(tmp_path_factory, phantom_records):
+  made = new(artifacts.Examples, tmp_path_factory.mktemp('examples') / 'out')
+  example_files.write(iter(phantom_records), made.path, 2, 'phantom')
+  return made
+
+
+def train(examples, folder, cfg=CFG, seed=0):
+  model = new(artifacts.TrainedModel, folder)
+  trainer.function(examples=examples, anomalies=None, model=model, cfg=cfg, seed=seed, context=CONTEXT)
+  return model
+
+
+@pytest.fixture(scope='module')
+def model(examples, tmp_path_factory):
+  return train(examples, tmp_path_factory.mktemp('trainer') / 'out')
+
+
+@pytest.fixture(scope='module')
+def servable(model, tmp_path_factory):
+  made = new(artifacts.ServableModel, tmp_path_factory.mktemp('exporter') / 'out')
+  exporter.function(models=[model], servable=made, sampler=SamplerConfig(), seed=0)
+  return made
+
+
+def test_trainer_leaves_what_its_artifact_promises(model):
+  assert not model.missing_files()
+  assert not (model.path / 'checkpoints').exists()
+  assert list(model.logs.glob('events.*'))
+  cfg, names = read_network(model)
+  assert cfg == CFG and len(names) == 19
+
+
+def test_tensorboard_logs_hold_curves_pictures_histograms_and_hyperparameters(model):
+  from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+  events = EventAccumulator(str(model.logs), size_guidance={'tensors': 0})
+  events.Reload()
+  tags = set(events.Tags()['tensors'])
+  assert {'loss/train', 'learning_rate', 'validation/mre_mm', 'validation/0', 'heatmaps/0',
+          '_hparams_/session_start_info'} <= tags
+  assert any(tag.startswith('weights/') for tag in tags)
+  assert len(events.Tensors('loss/train')) == 2
+
+
+def test_a_truth_the_examples_lack_is_refused(examples, tmp_path):
+  schema = json.loads((examples.path / 'schema.json').read_text())
+  schema['truths'] = ['senior']
+  other = new(artifacts.Examples, tmp_path / 'other')
+  for path in examples.path.iterdir():
+    shutil.copy(path, other.path)
+  (other.path / 'schema.json').write_text(json.dumps(schema))
+  with pytest.raises(DataError, match="truth='truth'"):
+    train(other, tmp_path / 'out')
+
+
+def test_members_of_different_configuration_are_refused(examples, model, tmp_path):
+  other = train(examples, tmp_path / 'other', override(Experiment(), [
+      'input.height=32', 'input.width=32', 'model.filters=4,4', 'train.epochs=1']).network)
+  with pytest.raises(ComponentError, match='another configuration'):
+    exporter.function(models=[model, other], servable=new(artifacts.ServableModel, tmp_path / 'out'),
+                      sampler=SamplerConfig('members', 2), seed=0)
+
+
+def test_exported_model_is_blessed_and_predicts_every_image(servable, examples, tmp_path, phantom_records):
+  blessing = new(artifacts.InfraBlessing, tmp_path / 'blessing')
+  infra_validator.function(servable=servable, examples=examples, blessing=blessing)
+  assert blessing.read()['blessed'], blessing.read()
+  predictions = new(artifacts.Predictions, tmp_path / 'predictions')
+  bulk_inferrer.function(servable=servable, examples=examples, blessing=blessing,
+                         predictions=predictions, split='test')
+  arrays = predictions.read()
+  test = [record for record in phantom_records if record.split == 'test']
+  assert list(arrays['image_id']) == [record.image_id for record in test]
+  assert arrays['points_px'].shape == (2, 19, 2) and arrays['samples_px'].shape == (2, 1, 19, 2)
+  assert {name for name in arrays if name.startswith('measure/')} == {
+      'measure/mha', 'measure/spread_px', 'measure/total_sd_px'}
+  np.testing.assert_allclose(arrays['spacing_mm'], [record.spacing_mm for record in test])
+
+
+def test_a_damaged_model_is_not_blessed_and_does_not_predict(servable, examples, tmp_path):
+  damaged = new(artifacts.ServableModel, tmp_path / 'damaged')
+  shutil.copytree(servable.path, damaged.path, dirs_exist_ok=True)
+  shutil.rmtree(damaged.saved_model / 'variables')
+  blessing = new(artifacts.InfraBlessing, tmp_path / 'blessing')
+  infra_validator.function(servable=damaged, examples=examples, blessing=blessing)
+  verdict = blessing.read()
+  assert not verdict['blessed'] and verdict['reasons']
+  with pytest.raises(ComponentError, match='not fit to serve'):
+    bulk_inferrer.function(servable=damaged, examples=examples, blessing=blessing,
+                           predictions=new(artifacts.Predictions, tmp_path / 'out'), split='test')
+
+
+def test_compare_finds_gaps_and_values_that_are_not_finite():
+  answer = {'points_px': np.zeros((1, 2, 2)), 'mha': np.ones((1, 2))}
+  assert compare(answer, answer) == []
+  moved = answer | {'points_px': answer['points_px'] + 1}
+  assert 'differ by 1 px' in compare(answer, moved)[0]
+  assert 'mha' in compare(answer, answer | {'mha': np.full((1, 2), np.nan)})[0]
+  assert 'outputs differ' in compare(answer, {'points_px': answer['points_px']})[0]

@@ -1,0 +1,124 @@
+"""The commands of the README on computed X-rays, as a user types them."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def command(work, *flags):
+  return [sys.executable, '-m', 'pipelines.run', '--preset=smoke', f'--work_dir={work / "runs"}',
+          f'--push_dir={work / "pushed"}', *flags]
+
+
+def run(work, *flags, status=0):
+  done = subprocess.run(command(work, *flags), cwd=ROOT, capture_output=True, text=True, check=False)
+  assert done.returncode == status, done.stdout + done.stderr
+  return done
+
+
+@pytest.fixture(scope='module')
+def work(tmp_path_factory):
+  return tmp_path_factory.mktemp('work')
+
+
+def one(folder, pattern):
+  found = list(folder.glob(pattern))
+  assert len(found) == 1, f'{pattern}: {found}'
+  return found[0]
+
+
+@pytest.mark.parametrize('model,samples', [('baseline', 1), ('mc_dropout', 3), ('ensemble', 2)])
+def test_model_is_trained_evaluated_and_pushed(work, model, samples):
+  done = run(work, f'--model={model}')
+  for label in ('report:', 'SavedModel:', 'TensorBoard logs:', 'MRE'):
+    assert label in done.stdout
+  pushed = work / 'pushed' / f'{model}_phantom' / '1'
+  assert (pushed / 'saved_model.pb').is_file()
+  assert json.loads((pushed / 'evaluation.json').read_text())['images'] == 8
+  lineage = run(work, f'--lineage={pushed}').stdout
+  assert all(name in lineage for name in ('example_gen', 'trainer', 'exporter', 'phantom'))
+  predictions = [np.load(path) for path in work.glob('runs/store/bulk_inferrer/*/predictions/predictions.npz')]
+  assert [p['samples_px'].shape for p in predictions].count((8, samples, 19, 2)) == 1
+
+
+def test_an_unchanged_run_computes_nothing_again(work):
+  run(work, '--model=baseline')
+  again = run(work, '--model=baseline').stdout
+  assert again.count('cached') == 7  # all but the pusher, which looks at its destination
+  assert not (work / 'pushed/baseline_phantom/2').exists()
+
+
+def test_first_member_of_an_ensemble_is_the_baseline(work):
+  assert 'trainer_0: cached' in run(work, '--model=ensemble').stdout
+
+
+def test_a_killed_training_resumes_and_ends_as_if_nothing_had_happened(tmp_path):
+  flags = ['--model=baseline', '--set', 'train.precision=float32', '--set', 'train.epochs=12']
+  whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+  run(whole, *flags)
+  process = subprocess.Popen(command(killed, *flags), cwd=ROOT, stderr=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, start_new_session=True)
+  deadline = time.monotonic() + 600
+  while not list(killed.rglob('checkpoints/ckpt-*.index')):
+    assert process.poll() is None and time.monotonic() < deadline, 'no checkpoint was written'
+    time.sleep(0.05)
+  os.killpg(process.pid, signal.SIGKILL)
+  process.wait()
+  assert not list(killed.glob('runs/store/trainer/*')), 'a half artifact'
+  resumed = run(killed, *flags)
+  assert 'example_gen: cached' in resumed.stdout
+  history = json.loads(one(killed, 'runs/store/trainer/*/model/history.json').read_text())
+  assert [row['epoch'] for row in history] == list(range(1, 13))
+  expected = json.loads(one(whole, 'runs/store/trainer/*/model/history.json').read_text())
+  assert [row['loss'] for row in history] == [row['loss'] for row in expected]
+  weights = [one(folder, 'runs/store/trainer/*/model/model.weights.h5') for folder in (whole, killed)]
+  assert stored(weights[0]) == stored(weights[1])
+
+
+def stored(path):
+  import h5py
+  arrays = {}
+  with h5py.File(path) as file:
+    file.visititems(lambda name, item: arrays.update(
+        {name: item[()].tobytes()} if isinstance(item, h5py.Dataset) else {}))
+  return arrays
+
+
+def test_real_x_rays_take_the_same_path(tmp_path, isbi_dir):
+  done = run(tmp_path, '--model=baseline', f'--data_dir={isbi_dir}', '--set', 'train.epochs=1')
+  figures = json.loads(one(tmp_path, 'runs/store/evaluator/*/evaluation/evaluation.json').read_text())
+  assert {truth: set(subsets) for truth, subsets in figures['results'].items()} == {
+      truth: {'official', 'leak_free'} for truth in ('senior', 'junior', 'mean')}
+  assert figures['results']['mean']['official']['images'] == 150
+  assert figures['results']['mean']['leak_free']['images'] == 127
+  assert 'against senior' in done.stdout
+
+
+@pytest.mark.parametrize('flags,message', [
+    (['--data_dir=/nowhere'], '/nowhere'),
+    (['--dataset=isbi2015'], 'data_dir'),
+    (['--set', 'data.validation_images=5000'], '5000'),
+    (['--set', 'heatmap.decode=median'], "heatmap.decode='median'"),
+    (['--set', 'input.height=50'], 'input.height=50'),
+])
+def test_a_mistake_of_the_user_is_one_line(tmp_path, flags, message):
+  done = run(tmp_path, *flags, status=2)
+  errors = [line for line in done.stderr.splitlines() if line.startswith('error:')]
+  assert len(errors) == 1 and message in errors[0]
+  assert 'Traceback' not in done.stderr
+
+
+def test_an_unwritable_work_dir_is_one_line(tmp_path):
+  (tmp_path / 'runs').write_text('a file, not a folder')
+  done = run(tmp_path, status=2)
+  assert 'runs' in done.stderr and 'Traceback' not in done.stderr
