@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN_FLAGS ?= --model=mc_dropout
+TORCH_PYTHON ?= $(BIN)/python
 
 .PHONY: run test test-fast lint bench clean
 
@@ -20,7 +21,7 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.input_pipeline
-	$(BIN)/python -m benchmarks.train_step
+	$(BIN)/python -m benchmarks.train_step --torch_python=$(TORCH_PYTHON)
 
 # The stamp is written last: an interrupted installation is simply done again.
 $(VENV)/installed: setup.py constraints.txt

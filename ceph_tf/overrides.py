@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -68,9 +69,12 @@ def _parse(text: str, kind, path: str):
     element = typing.get_args(kind)[0]
     return tuple(_parse(part.strip(), element, path) for part in text.strip('()').split(',') if part.strip())
   try:
-    return kind(text)
+    value = kind(text)
   except ValueError:
     raise ConfigError(f'{path}={text!r}: expected {kind.__name__}') from None
+  if kind is float and not math.isfinite(value):
+    raise ConfigError(f'{path}={text!r}: expected a finite number')
+  return value
 
 
 def _rebuild(config, tree: dict):

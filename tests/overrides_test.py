@@ -88,7 +88,7 @@ def _float_fields():
 
 
 @pytest.mark.parametrize('field', _float_fields())
-@pytest.mark.parametrize('value', ['nan', '-1e-3'])
+@pytest.mark.parametrize('value', ['nan', 'inf', '-1e-3'])
 def test_no_float_may_be_nan_or_negative(field, value):
   with pytest.raises(ConfigError, match=field.replace('.', r'\.')):
     overrides.override(Experiment(), [f'{field}={value}'])

@@ -47,7 +47,8 @@ def test_model_is_trained_evaluated_and_pushed(work, model, samples):
   assert json.loads((pushed / 'evaluation.json').read_text())['images'] == 8
   lineage = run(work, f'--lineage={pushed}').stdout
   assert all(name in lineage for name in ('example_gen', 'trainer', 'exporter', 'phantom'))
-  predictions = [np.load(path) for path in work.glob('runs/store/bulk_inferrer/*/predictions/predictions.npz')]
+  stored_at = work.glob('runs/store/bulk_inferrer/*/predictions/predictions.npz')
+  predictions = [np.load(path) for path in stored_at]
   assert [p['samples_px'].shape for p in predictions].count((8, samples, 19, 2)) == 1
 
 
