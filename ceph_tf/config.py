@@ -97,10 +97,10 @@ class AugmentConfig:
   of a cubic B-spline grid whose knots are `elastic_grid_px` apart.
   """
 
-  rotate_deg: float = 10.0
-  scale: float = 0.15
-  shift: float = 0.06  # of the image's height and width
-  elastic_px: float = 4.0
+  rotate_deg: float = 12.0
+  scale: float = 0.2
+  shift: float = 0.08  # of the image's height and width
+  elastic_px: float = 5.0
   elastic_grid_px: float = 48.0
   gamma: float = 0.5  # exponents from 1/(1+gamma) to 1+gamma
   shading: float = 0.3  # smooth additive field, in standard deviations of the image
@@ -155,7 +155,7 @@ class HeatmapConfig:
   window of `window_px` to each side of the filtered maximum).
   """
 
-  target_sigma_px: float = 1.5
+  target_sigma_px: float = 0.5
   amplitude: float = 1000.0  # of the regression target; cross-entropy needs none
   decode: str = 'local'
   filter_sigma_px: float = 1.5
@@ -190,7 +190,7 @@ class TrainConfig:
   warmup_steps: int = 100
   plateau_epochs: int = 15
   stop_epochs: int = 0
-  epochs: int = 160
+  epochs: int = 60
   batch_size: int = 8
   ema: float = 0.99  # 0: no averaging of the weights
   precision: str = 'mixed_bfloat16'
