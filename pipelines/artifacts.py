@@ -119,9 +119,10 @@ class Predictions(Artifact):
 
 
 class Evaluation(JsonArtifact):
-  """Errors against the truth: `evaluation.json`, `per_landmark.csv`, `report.html`, `figures/`."""
+  """Errors against the truth: `evaluation.json`, `per_landmark.csv`, `report.html`, `figures/`, `logs/`."""
 
   files = ('evaluation.json', 'per_landmark.csv', 'report.html')
+  undigested = ('logs',)
 
   @property
   def report(self) -> pathlib.Path:

@@ -1,9 +1,9 @@
-"""What TensorBoard shows of a training: curves, histograms, X-rays with landmarks."""
+"""What TensorBoard shows: curves, weights and X-rays of a training; an evaluation."""
 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ from tensorboard.plugins.hparams import api as hparams
 from ceph_tf import geometry
 from ceph_tf.config import NetworkConfig
 from ceph_tf.evaluation import plots
+from ceph_tf.evaluation.pictures import Picture
 from ceph_tf.models import heatmaps, unet
 from ceph_tf.models.train import EpochReport
 
@@ -78,6 +79,25 @@ class Board:
                              covariance_px2=covariance[i], names=self._names)
       tf.summary.image(f'validation/{i}', tf.io.decode_png(plots.png(figure, dpi=100))[None])
       tf.summary.image(f'heatmaps/{i}', _together(decoded.density[i].numpy()))
+
+
+def write_evaluation(directory: pathlib.Path, figures: dict, pictures: Iterable[Picture]) -> None:
+  """The figures and pictures of an evaluation, beside the curves of the training.
+
+  Args:
+    directory: of the logs.
+    figures: as in `evaluation.json`.
+    pictures: charts and overlays.
+  """
+  with tf.summary.create_file_writer(str(directory)).as_default(step=0):
+    for truth, subsets in figures['results'].items():
+      for subset, result in subsets.items():
+        for name in ('mre_mm', 'sdr_2mm'):
+          if result[name] is not None and math.isfinite(result[name]):
+            tf.summary.scalar(f'evaluation/{truth}/{subset}/{name}', result[name])
+    for picture in pictures:
+      image = tf.io.decode_png(picture.png, channels=3)
+      tf.summary.image(f'evaluation/{picture.name}', image[None], description=picture.caption)
 
 
 def _together(density: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from ceph_tf.config import EvaluateConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import TRAINING_SPLITS
 from ceph_tf.data.validate import leak_free_ids
-from ceph_tf.evaluation import evaluate, pictures, report
+from ceph_tf.evaluation import evaluate, pictures, report, tensorboard
 from pipelines import configuration
 from pipelines.artifacts import Anomalies, Evaluation, Examples, ModelBlessing, Predictions
 from pipelines.dsl import Context, In, Out, component
@@ -33,7 +33,7 @@ def evaluator(
     examples: with the truths.
     anomalies: names the films that occur more than once.
     evaluation: `evaluation.json` (see `ceph_tf.evaluation.evaluate`),
-      `per_landmark.csv`, `report.html`, `figures/*.png`.
+      `per_landmark.csv`, `report.html`, `figures/*.png`, `logs/` for TensorBoard.
     blessing: `blessing.json`: `blessed`, `reasons`.
     cfg: split, number of resamples and overlays, thresholds of the blessing.
     truth: the truth the network was trained on.
@@ -62,6 +62,7 @@ def evaluator(
   (evaluation.path / 'figures').mkdir()
   for picture in charts + overlays:
     (evaluation.path / 'figures' / f'{picture.name}.png').write_bytes(picture.png)
+  tensorboard.write_evaluation(evaluation.path / 'logs', figures, charts + overlays)
   date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
   evaluation.report.write_text(report.render(
       figures, verdict, charts, overlays, configuration.of(context.lineage()), date), 'utf-8')

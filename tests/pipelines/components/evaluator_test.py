@@ -73,6 +73,7 @@ def test_evaluator_writes_all_that_the_artifacts_promise(run):
                              'mre_mm': pytest.approx(np.sqrt(2)), 'sdr_4mm': 1.0}
   rows = list(csv.DictReader((evaluation.path / 'per_landmark.csv').read_text().splitlines()))
   assert [row['landmark'] for row in rows] == list(LANDMARKS)
+  assert list((evaluation.path / 'logs').glob('events.*'))
   pictures = sorted(path.name for path in (evaluation.path / 'figures').iterdir())
   assert pictures == ['error_against_spread_mm.png', 'error_curve.png', 'landmarks.png',
                       'overlay_01_worst.png', 'overlay_02_most_uncertain.png']
