@@ -54,5 +54,44 @@ def total_sd_px(samples: Samples) -> tf.Tensor:
   return tf.sqrt(tf.linalg.trace(total_covariance_px2(samples)))
 
 
-MEASURES = {'mha': mha, 'spread_px': spread_px, 'total_sd_px': total_sd_px}
-CONFIDENCES = frozenset({'mha'})  # larger is better; all others: larger is worse
+def e_mha(samples: Samples) -> tf.Tensor:
+  """Maximum of the mean heatmap: [B, L], a confidence (E-MHA of Schobs et al., TMI 2023)."""
+  return samples.mean_peak
+
+
+def ere_px(samples: Samples) -> tf.Tensor:
+  """Expected radial error of the heatmaps, mean over the samples: [B, L] pixels.
+
+  The mean distance of the heatmap's density to the predicted point (McCouat &
+  Voiculescu, CVPR 2022).
+  """
+  return tf.reduce_mean(samples.expected_radius_px, 0)
+
+
+def entropy_nats(samples: Samples) -> tf.Tensor:
+  """Entropy of the mean heatmap, H[mean]: [B, L] nats."""
+  return samples.mean_entropy_nats
+
+
+def expected_entropy_nats(samples: Samples) -> tf.Tensor:
+  """Mean entropy of the heatmaps, E[H]: [B, L] nats; what each sample doubts by itself."""
+  return tf.reduce_mean(samples.entropy_nats, 0)
+
+
+def mutual_information_nats(samples: Samples) -> tf.Tensor:
+  """H[mean] - E[H]: [B, L] nats; what the samples disagree about. Zero for one sample."""
+  return entropy_nats(samples) - expected_entropy_nats(samples)
+
+
+# `spread_px` is also the E-CPV of Schobs et al.: mean distance of members to their mean.
+MEASURES = {
+    'mha': mha,
+    'spread_px': spread_px,
+    'total_sd_px': total_sd_px,
+    'e_mha': e_mha,
+    'ere_px': ere_px,
+    'entropy_nats': entropy_nats,
+    'expected_entropy_nats': expected_entropy_nats,
+    'mutual_information_nats': mutual_information_nats,
+}
+CONFIDENCES = frozenset({'mha', 'e_mha'})  # larger is better; all others: larger is worse

@@ -23,6 +23,7 @@ class Samples(typing.NamedTuple):
     peak: float32 [S, B, L], maximum heatmap activation, 1 for a perfect heatmap.
     covariance_px2: float32 [S, B, L, 2, 2], of each heatmap read as a density.
     entropy_nats: float32 [S, B, L], of each heatmap.
+    expected_radius_px: float32 [S, B, L], mean distance of each heatmap's density to its point.
     mean_peak: float32 [B, L], the maximum of the mean heatmap.
     mean_entropy_nats: float32 [B, L], the entropy of the mean heatmap.
   """
@@ -31,14 +32,30 @@ class Samples(typing.NamedTuple):
   peak: tf.Tensor
   covariance_px2: tf.Tensor
   entropy_nats: tf.Tensor
+  expected_radius_px: tf.Tensor
   mean_peak: tf.Tensor
   mean_entropy_nats: tf.Tensor
 
   def to_source(self, frame: geometry.Frame) -> 'Samples':
-    """Points and covariances in pixels of the source images (frame of shape [B, 2])."""
+    """Points, covariances and radii in pixels of the source images (frame of shape [B, 2]).
+
+    A radius has no direction: where x and y are scaled differently it is scaled by
+    their geometric mean.
+    """
+    factor = tf.sqrt(tf.reduce_prod(frame.scale, -1))[:, None]
     return self._replace(
         points_px=frame.to_source(self.points_px),
-        covariance_px2=frame.covariance_to_source(self.covariance_px2))
+        covariance_px2=frame.covariance_to_source(self.covariance_px2),
+        expected_radius_px=self.expected_radius_px / factor)
+
+
+def expected_radius_px(density: tf.Tensor, points_px: tf.Tensor) -> tf.Tensor:
+  """Mean distance [B, L] of densities [B, h, w, L] to points [B, L, 2], in their pixels."""
+  _, height, width, _ = density.shape
+  from_x = tf.range(width, dtype=tf.float32)[None, :, None] - points_px[:, None, :, 0]
+  from_y = tf.range(height, dtype=tf.float32)[None, :, None] - points_px[:, None, :, 1]
+  distance = tf.sqrt(from_y[:, :, None, :] ** 2 + from_x[:, None, :, :] ** 2)
+  return tf.reduce_sum(density * distance, [1, 2])
 
 
 def _chunk(output: tf.Tensor, passes: int, cfg: NetworkConfig):
@@ -52,7 +69,8 @@ def _chunk(output: tf.Tensor, passes: int, cfg: NetworkConfig):
   answers = (by_pass(geometry.heatmap_to_network(decoded.points_px, stride)),
              by_pass(decoded.peak),
              by_pass(decoded.covariance_px2 * stride**2),
-             by_pass(decoded.entropy_nats))
+             by_pass(decoded.entropy_nats),
+             by_pass(stride * expected_radius_px(decoded.density, decoded.points_px)))
   return answers, tf.reduce_sum(by_pass(decoded.density), 0)
 
 
@@ -79,10 +97,8 @@ def _gather(num: int, chunk: int, output_of: Callable, cfg: NetworkConfig) -> Sa
     _, answers, total = tf.while_loop(
         lambda index, *_: index < num // chunk, step, (1, answers, total), shapes,
         parallel_iterations=1)
-  points, peak, covariance, entropy = answers
   mean = total / num
-  return Samples(points, peak, covariance, entropy,
-                 heatmaps.density_peak(mean, cfg.heatmap), heatmaps.entropy_nats(mean))
+  return Samples(*answers, heatmaps.density_peak(mean, cfg.heatmap), heatmaps.entropy_nats(mean))
 
 
 def one(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig) -> Samples:

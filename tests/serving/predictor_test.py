@@ -12,6 +12,7 @@ from ceph_tf.data import input as data_input
 from ceph_tf.models import unet
 from ceph_tf.overrides import override
 from ceph_tf.serving.predictor import Predictor
+from ceph_tf.uncertainty.measures import MEASURES
 
 LANDMARKS = 19
 
@@ -62,7 +63,7 @@ def test_signatures(exported):
   assert {name: tuple(value.shape) for name, value in answers.items()} == {
       'points_px': (batch, 19, 2), 'samples_px': (batch, samples, 19, 2),
       'covariance_px2': (batch, 19, 2, 2), 'aleatoric_px2': (batch, 19, 2, 2),
-      'mha': (batch, 19), 'spread_px': (batch, 19), 'total_sd_px': (batch, 19)}
+      **{name: (batch, 19) for name in MEASURES}}
   np.testing.assert_allclose(answers['points_px'], np.mean(answers['samples_px'], 1), rtol=1e-5)
 
 

@@ -14,8 +14,10 @@ def samples(points, covariance=None, peak=None):
   covariance = np.zeros((size, 2, 2)) if covariance is None else covariance
   peak = np.ones(size) if peak is None else peak
   return Samples(points, tf.constant(peak, tf.float32)[:, None, None],
-                 tf.constant(covariance, tf.float32)[:, None, None], tf.zeros([size, 1, 1]),
-                 tf.ones([1, 1]), tf.zeros([1, 1]))
+                 tf.constant(covariance, tf.float32)[:, None, None],
+                 entropy_nats=tf.reshape(tf.range(size, dtype=tf.float32), [size, 1, 1]),
+                 expected_radius_px=2 * tf.ones([size, 1, 1]),
+                 mean_peak=tf.constant([[0.25]]), mean_entropy_nats=tf.constant([[7.0]]))
 
 
 SQUARE = [[0, 0], [2, 0], [2, 2], [0, 2]]  # centre (1, 1), every corner sqrt(2) away
@@ -53,6 +55,18 @@ def test_mha_is_the_mean_peak():
   assert float(measures.mha(samples(SQUARE, peak=[0.2, 0.4, 0.6, 0.8]))[0, 0]) == pytest.approx(0.5)
 
 
+def test_entropy_of_the_mean_is_expected_entropy_plus_mutual_information():
+  drawn = samples(SQUARE)
+  assert float(measures.entropy_nats(drawn)[0, 0]) == 7
+  assert float(measures.expected_entropy_nats(drawn)[0, 0]) == 1.5
+  assert float(measures.mutual_information_nats(drawn)[0, 0]) == 5.5
+
+
+def test_e_mha_is_of_the_mean_heatmap_and_ere_the_mean_radius():
+  assert float(measures.e_mha(samples(SQUARE))[0, 0]) == 0.25
+  assert float(measures.ere_px(samples(SQUARE))[0, 0]) == 2
+
+
 def test_every_measure_gives_one_number_per_landmark():
   for name, measure in measures.MEASURES.items():
     assert measure(samples(SQUARE)).shape == (1, 1), name
@@ -66,3 +80,4 @@ def test_source_pixels_scale_lengths_and_covariances():
   np.testing.assert_allclose(measures.mean_points_px(moved)[0, 0], [(1 - 3) / 0.5, (1 - 7) / 0.25])
   np.testing.assert_allclose(measures.epistemic_covariance_px2(moved)[0, 0], np.diag([4, 16]))
   np.testing.assert_allclose(measures.aleatoric_covariance_px2(moved)[0, 0], np.diag([4, 16]))
+  assert float(measures.ere_px(moved)[0, 0]) == pytest.approx(2 * 8**0.5)

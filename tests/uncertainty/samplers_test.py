@@ -30,7 +30,7 @@ def draw(cfg, sampler, batch, networks=None, seed=7):
 def test_shapes():
   drawn = draw(CFG, SamplerConfig('passes', 6, chunk=2), images())
   assert drawn.points_px.shape == (6, 3, 5, 2)
-  assert drawn.peak.shape == drawn.entropy_nats.shape == (6, 3, 5)
+  assert drawn.peak.shape == drawn.entropy_nats.shape == drawn.expected_radius_px.shape == (6, 3, 5)
   assert drawn.covariance_px2.shape == (6, 3, 5, 2, 2)
   assert drawn.mean_peak.shape == drawn.mean_entropy_nats.shape == (3, 5)
 
@@ -90,6 +90,20 @@ def test_mean_heatmap_knows_less_than_its_members():
   drawn = draw(CFG, SamplerConfig('passes', 6), images())
   assert np.all(drawn.mean_entropy_nats >= tf.reduce_mean(drawn.entropy_nats, 0) - 1e-3)
   assert np.all(drawn.mean_peak <= tf.reduce_mean(drawn.peak, 0) + 1e-5)
+
+
+def test_one_network_disagrees_with_nobody():
+  drawn = draw(PLAIN, SamplerConfig(), images())
+  np.testing.assert_allclose(drawn.mean_entropy_nats, drawn.entropy_nats[0], atol=1e-5)
+  np.testing.assert_allclose(drawn.mean_peak, drawn.peak[0], rtol=1e-5)
+
+
+def test_expected_radius_of_a_known_density():
+  density = np.zeros((1, 8, 8, 1), np.float32)
+  density[0, 2, 3] = 0.25  # (x, y) = (3, 2), 5 px from (0, 6)
+  density[0, 6, 0] = 0.75
+  radius = samplers.expected_radius_px(tf.constant(density), tf.constant([[[0.0, 6.0]]]))
+  assert float(radius[0, 0]) == pytest.approx(0.25 * 5)
 
 
 def test_wrong_networks_are_refused():

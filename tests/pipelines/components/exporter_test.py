@@ -10,6 +10,7 @@ from ceph_tf.config import Experiment, SamplerConfig
 from ceph_tf.data import examples as example_files
 from ceph_tf.data.records import DataError
 from ceph_tf.overrides import override
+from ceph_tf.uncertainty.measures import MEASURES
 from pipelines import artifacts
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.exporter import exporter
@@ -103,7 +104,7 @@ def test_exported_model_is_blessed_and_predicts_every_image(servable, examples, 
   assert list(arrays['image_id']) == [record.image_id for record in test]
   assert arrays['points_px'].shape == (2, 19, 2) and arrays['samples_px'].shape == (2, 1, 19, 2)
   assert {name for name in arrays if name.startswith('measure/')} == {
-      'measure/mha', 'measure/spread_px', 'measure/total_sd_px'}
+      f'measure/{name}' for name in MEASURES}
   np.testing.assert_allclose(arrays['spacing_mm'], [record.spacing_mm for record in test])
 
 
