@@ -10,6 +10,7 @@ otherwise, `_mm` millimetres, `_deg` degrees.
 
 import dataclasses
 import difflib
+import pathlib
 import typing
 
 
@@ -133,6 +134,8 @@ class ModelConfig:
   dropout_at: tuple[str, ...] = ()
 
   def __post_init__(self):
+    plain = self.name and self.name == pathlib.PurePath(self.name).name
+    _check(plain and not self.name.startswith('.'), 'model.name', self.name, 'a plain folder name')
     _check(len(self.filters) >= 2 and min(self.filters) >= 1, 'model.filters', self.filters,
            'two or more positive numbers')
     _check(self.convs >= 1, 'model.convs', self.convs, '>= 1')
@@ -289,6 +292,11 @@ class Experiment:
       _check(value % step == 0, f'input.{name}', value,
              f'a multiple of {step} for model.stem_stride={self.model.stem_stride} and '
              f'{len(self.model.filters)} model.filters')
+    if self.sampler.kind == 'passes':
+      _check(self.model.dropout_rate > 0, 'model.dropout_rate', self.model.dropout_rate,
+             '> 0 when sampler.kind=passes')
+      _check(self.model.dropout_at != (), 'model.dropout_at', self.model.dropout_at,
+             'at least one block when sampler.kind=passes')
 
   @property
   def network(self) -> NetworkConfig:

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterator
 
 from pipelines.execution import Execution, Stored
-from pipelines.lineage import Lineage
+from pipelines.lineage import DATABASE, Lineage
 from pipelines.store import EXECUTION, StoreError, read_execution
 
 LINEAGE = 'lineage.json'  # what `Context.lineage` returned, beside a pushed model
@@ -27,13 +27,29 @@ def text(path: pathlib.Path | str) -> str:
   if not path.exists():
     raise StoreError(f'--lineage={path}: there is no such file or folder')
   for folder in (path, *path.parents):
-    if (folder / LINEAGE).is_file():
-      tree = json.loads((folder / LINEAGE).read_text('utf-8'))
-      return _text(folder, [Execution.from_dict(one) for one in tree])
-    if (folder / EXECUTION).is_file():
-      return _text(folder, Lineage(folder.parents[2]).ancestry(read_execution(folder)))
+    for name, read in ((LINEAGE, _pushed), (EXECUTION, _in_store)):
+      if (folder / name).is_file():
+        try:
+          return _text(folder, read(folder))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+          raise StoreError(f'--lineage={path}: {folder / name} is damaged, or no record of this '
+                           f'pipeline: {error!r}') from error
   raise StoreError(f'--lineage={path}: it lies neither in <work_dir>/store/<component>/<key> '
                    'nor in <push_dir>/<name>/<version>')
+
+
+def _pushed(folder: pathlib.Path) -> list[Execution]:
+  tree = json.loads((folder / LINEAGE).read_text('utf-8'))
+  if not tree:
+    raise ValueError('it is empty')
+  return [Execution.from_dict(one) for one in tree]
+
+
+def _in_store(folder: pathlib.Path) -> list[Execution]:
+  execution, work_dir = read_execution(folder), folder.parents[2]
+  if not (work_dir / DATABASE).is_file():
+    return [execution]  # to look must not make a database
+  return Lineage(work_dir).ancestry(execution)
 
 
 def _text(folder: pathlib.Path, executions: list[Execution]) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pipelines.execution import Execution, Stored
 from pipelines.store import StoreError
 
+DATABASE = 'lineage.sqlite'
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE runs (
@@ -64,7 +65,7 @@ class Lineage:
   """The lineage database of a work dir; made if it is not there."""
 
   def __init__(self, work_dir: pathlib.Path):
-    self._path = work_dir / 'lineage.sqlite'
+    self._path = work_dir / DATABASE
     self._locks = work_dir / 'locks'
     self._alive = None  # open and locked while a run of ours goes on
     with (self._locks / 'lineage').open('a') as lock:

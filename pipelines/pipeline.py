@@ -26,7 +26,8 @@ def build(experiment: Experiment, destination: str) -> list[Node]:
   seed, sampler = experiment.seed, experiment.sampler
   gen = example_gen(cfg=experiment.data, seed=seed)
   validator = example_validator(
-      examples=gen['examples'], cfg=experiment.validate, dataset=experiment.data.dataset)
+      examples=gen['examples'], cfg=experiment.validate, dataset=experiment.data.dataset,
+      split=experiment.evaluate.split)
 
   # Member 0 of an ensemble is the baseline of the same seed, and so comes from the cache.
   members = sampler.num_samples if sampler.kind == 'members' else 1

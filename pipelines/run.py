@@ -31,7 +31,8 @@ _FROM = flags.DEFINE_string('from', '', 'Run this component or node, and all aft
 _LINEAGE = flags.DEFINE_string('lineage', '', 'Print what made the artifact at this path.')
 _RUNNER = flags.DEFINE_string('runner', 'local', 'What runs the graph; a name in RUNNERS.')
 
-USER_ERRORS = (ConfigError, DataError, StoreError, ComponentError, OSError)
+# A FloatingPointError says that the training diverged, and which field makes it so.
+USER_ERRORS = (ConfigError, DataError, StoreError, ComponentError, FloatingPointError, OSError)
 
 
 def run_pipeline() -> None:
@@ -73,6 +74,9 @@ def main(argv: list[str]) -> int:
   try:
     if len(argv) > 1:
       raise ConfigError(f'unexpected argument {argv[1]!r}; options are written --name=value')
+    for flag in (_DATA_DIR, _WORK_DIR, _PUSH_DIR, _FROM, _LINEAGE):
+      if flag.present and not flag.value:  # an unset shell variable, which is not the default
+        raise ConfigError(f'--{flag.name} is empty; give it a value or leave it out')
     if _LINEAGE.value:
       print(ancestry.text(_LINEAGE.value))
     else:

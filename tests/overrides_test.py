@@ -30,7 +30,8 @@ def test_the_last_assignment_wins_and_tuples_may_be_written_with_brackets_or_emp
 
 
 def test_fields_that_depend_on_each_other_may_be_set_in_any_order():
-  fields = ['sampler.num_samples=5', 'sampler.kind=passes']
+  fields = ['sampler.num_samples=5', 'sampler.kind=passes', 'model.dropout_rate=0.3',
+            'model.dropout_at=up0']
   assert overrides.override(Experiment(), fields) == overrides.override(Experiment(), fields[::-1])
 
 
@@ -59,12 +60,22 @@ def test_a_malformed_override_is_refused(assignment):
     ('model.dropout_at', 'down9', 'down0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
     ('sampler.kind', 'passes', '>= 2'), ('input.height', '321', 'multiple of 32'),
     ('data.shards', '0', '>= 1'), ('data.phantom_size_px', '10', '64..4096'),
-    ('evaluate.min_sdr_4mm', '1.5', '0..1'), ('heatmap.window_px', '0', '>= 1')])
+    ('model.name', '../evil', 'plain folder name'), ('model.name', '', 'plain folder name'),
+    ('model.name', '.x', 'plain folder name'), ('evaluate.min_sdr_4mm', '1.5', '0..1'),
+    ('heatmap.window_px', '0', '>= 1')])
 def test_a_value_out_of_range_is_refused_with_field_value_and_range(field, value, said):
   with pytest.raises(ConfigError) as error:
     overrides.override(Experiment(), [f'{field}={value}'])
   assert said in str(error.value) and value in str(error.value)
   assert field.split('.')[0] in str(error.value)
+
+
+@pytest.mark.parametrize('field, assignments', [
+    ('model.dropout_rate', ['model.dropout_at=up0']), ('model.dropout_at', ['model.dropout_rate=0.3'])])
+def test_passes_without_dropout_are_refused_before_the_training(field, assignments):
+  passes = ['sampler.kind=passes', 'sampler.num_samples=3']
+  with pytest.raises(ConfigError, match=f'{field}=.*when sampler.kind=passes'):
+    overrides.override(Experiment(), [*passes, *assignments])
 
 
 @pytest.mark.parametrize('field, value, hint', [

@@ -4,6 +4,7 @@ Pure functions that return `Anomaly`s; `validate` puts them together and decides
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -73,7 +74,7 @@ def decode(data: bytes) -> np.ndarray:
       return tf.io.decode_jpeg(data, channels=1).numpy()[..., 0]
     return preprocess.decode_gray(data).numpy()[..., 0]
   except tf.errors.OpError as error:
-    reason = str(error.message).splitlines()[0]
+    reason = re.sub(r'\{\{.*?\}\} ?| ?\[Op:.*', '', str(error.message).splitlines()[0])
     raise DataError(f'the {kind.upper()} image cannot be decoded: {reason}') from None
 
 

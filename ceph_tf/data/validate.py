@@ -22,11 +22,13 @@ from ceph_tf.data import anomalies as checks
 from ceph_tf.data import films
 from ceph_tf.data.records import TRAINING_SPLITS, DataError, Record
 
-# Which field of ValidateConfig decides about a kind of anomaly; '' is only reported.
+ALWAYS = 'always'
+# Which field of ValidateConfig decides about a kind of anomaly; '' is only reported, and
+# what `ALWAYS` decides about stops, because no training could go on with it.
 POLICIES = {
     'missing_point': 'points', 'expected_missing_point': '', 'no_points': 'points',
     'point_outside': 'points', 'points_at_same_place': 'points', 'landmark_never_seen': 'points',
-    'unreadable_image': 'images', 'blank_image': 'images', 'small_image': 'images',
+    'unreadable_image': ALWAYS, 'blank_image': 'images', 'small_image': 'images',
     'wrong_size': 'images', 'wrong_count': 'images',
     'same_film_in_two_splits': 'leaks', 'same_film_in_split': '',
     'unknown_spacing': '',
@@ -92,12 +94,13 @@ def enforce(anomalies: Sequence[Mapping], rules: Mapping[str, str], shown: int =
     DataError: names the first few, their number, and the field that lets them pass.
   """
   messages = []
-  for field in (name for name, rule in rules.items() if rule == 'stop'):
+  for field in (ALWAYS, *(name for name, rule in rules.items() if rule == 'stop')):
     bad = [a for a in anomalies if POLICIES[a['kind']] == field]
     if bad:
       first = '; '.join(describe(a) for a in bad[:shown])
       more = f'; and {len(bad) - shown} more' if len(bad) > shown else ''
-      messages.append(f'{len(bad)} anomalies: {first}{more}. validate.{field}=warn lets them pass')
+      way = 'repair or remove them' if field == ALWAYS else f'validate.{field}=warn lets them pass'
+      messages.append(f'{len(bad)} anomalies: {first}{more}. {way}')
   if messages:
     raise DataError('. '.join(messages))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -226,3 +227,20 @@ def test_a_database_of_another_version_is_refused(tmp_path):
     db.execute('PRAGMA user_version = 99')
   with pytest.raises(StoreError, match='has version 99, this code writes 1'):
     make(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['execution.json', 'lineage.json'])
+@pytest.mark.parametrize('content', [b'{}', b'[]', b'[1]', b'{"a": 1}', b'', b'null', b'\xff\xfe'])
+def test_a_file_that_is_no_record_is_one_clear_message(tmp_path, name, content):
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(StoreError, match=f'{name} is damaged, or no record'):
+    ancestry.text(tmp_path)
+
+
+def test_an_execution_outside_of_a_work_dir_is_told_alone(tmp_path):
+  execution = make(tmp_path / 'runs')['origin'].execution
+  place, = (tmp_path / 'runs/store/source').glob(execution.key)
+  moved = (tmp_path / 'a/b/c/moved')
+  shutil.copytree(place, moved)
+  assert f'key {execution.key}' in ancestry.text(moved)
+  assert not list((tmp_path / 'a').rglob('*.sqlite'))

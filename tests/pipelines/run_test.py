@@ -31,6 +31,8 @@ def writer(out: Out[Page], *, seed: int, title: str, context: Context):
     time.sleep(60)
   if title == 'bug':
     raise RuntimeError('a bug')
+  if title == 'diverges':
+    raise FloatingPointError('training loss nan')
   if title == 'unreadable':
     open('/nowhere/at all')
   (out.path / 'page.html').write_text(title)
@@ -40,7 +42,7 @@ def reader(page: In[Page], out: Out[Page]):
   (out.path / 'page.html').write_text('read')
 
 def resolve(model, preset, overrides, dataset, data_dir, seed):
-  one_of('--model', model, ('slow', 'bug', 'mc_dropout', 'unreadable'))
+  one_of('--model', model, ('slow', 'bug', 'mc_dropout', 'unreadable', 'diverges'))
   return override(dataclasses.replace(Experiment(preset=model), seed=seed), overrides)
 
 def build(experiment, push_dir):
@@ -97,8 +99,8 @@ def test_flags_reach_the_experiment(call):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--model=mc_dropuot'], "--model='mc_dropuot': allowed is bug, mc_dropout, slow, unreadable; "
-                             "did you mean 'mc_dropout'?"),
+    (['--model=mc_dropuot'], "--model='mc_dropuot': allowed is bug, diverges, mc_dropout, slow, "
+                             "unreadable; did you mean 'mc_dropout'?"),
     (['--set', 'train.epoch=2'], "unknown field 'train.epoch'; nearest: train.epochs"),
     (['--set', 'train.epochs=two'], "train.epochs='two': expected int"),
     (['--runner=cloud'], "--runner='cloud': allowed is local"),
@@ -106,6 +108,8 @@ def test_flags_reach_the_experiment(call):
     (['--modle=x'], "Unknown command line flag 'modle'. Did you mean: model"),
     (['--seed=x'], 'flag --seed=x: invalid literal'),
     (['mc_dropout'], "unexpected argument 'mc_dropout'"),
+    (['--data_dir='], '--data_dir is empty'), (['--lineage', ''], '--lineage is empty'),
+    (['--work_dir='], '--work_dir is empty'), (['--model=diverges'], 'training loss nan'),
     (['--lineage=nothing'], 'nothing: there is no such file or folder'),
     (['--work_dir=script.py/x'], 'cannot use work dir /'),
     (['--model=unreadable'], "No such file or directory: '/nowhere/at all' (in node writer)"),

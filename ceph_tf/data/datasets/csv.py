@@ -95,6 +95,10 @@ def _add_row(images: dict[str, _Image], row: dict, where: str, line: int) -> Non
   facts = {key: row[key] for key in ('spacing_mm', *OPTIONAL) if key in row}
   if not row['image']:
     raise DataError(f'{where}: image is empty; allowed is the name of a file in the folder')
+  name = pathlib.PurePosixPath(row['image'])
+  if str(name) != row['image'] or name.is_absolute() or '..' in name.parts:
+    raise DataError(f'{where}: image={row["image"]!r}; allowed is the name of a file in the folder '
+                    f'of the table, without ./ and ../')
   image = images.setdefault(row['image'], _Image(facts, line))
   for key, value in facts.items():
     if value != image.facts[key]:

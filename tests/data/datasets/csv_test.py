@@ -98,6 +98,9 @@ def test_any_single_csv_and_a_byte_order_mark_will_do(tmp_path):
     ('0.png,0.2,sella,1', r'csv:2: more or fewer cells'),
     ('0.png,0.2,sella,1,2,3', r'csv:2: more or fewer cells'),
     (',0.2,sella,1,2', r'csv:2: image is empty'),
+    ('../0.png,0.2,sella,1,2', r"csv:2: image='\.\./0\.png'; allowed is .* in the folder"),
+    ('/tmp/0.png,0.2,sella,1,2', r"csv:2: image='/tmp/0.png'; allowed"),
+    ('./0.png,0.2,sella,1,2', r"csv:2: image='\./0.png'; allowed"),
     ('x.png,0.2,sella,1,2', r"csv:2: image='x.png': no such file")])
 def test_malformed_rows_name_file_and_line(tmp_path, line, message):
   with pytest.raises(records.DataError, match=message):

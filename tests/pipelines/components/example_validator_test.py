@@ -14,13 +14,13 @@ from pipelines.components.example_validator import example_validator
 @pytest.fixture
 def validated(tmp_path):
   """Writes records, validates them, and returns the report."""
-  def run(records, cfg=None):
+  def run(records, cfg=None, split='test'):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'out').mkdir()
     example_files.write(records, tmp_path / 'in', 2, 'phantom')
     output = Anomalies(tmp_path / 'out')
     example_validator.function(Examples(tmp_path / 'in'), output, cfg=cfg or ValidateConfig(),
-                               dataset='phantom')
+                               dataset='phantom', split=split)
     return output.read()
   return run
 
@@ -53,3 +53,15 @@ def test_a_truncated_image_stops(validated, phantom_records):
   cut = dataclasses.replace(first, image_bytes=first.image_bytes[:-100])
   with pytest.raises(DataError, match=f'{first.image_id}: the PNG image is truncated'):
     validated([cut, *others])
+
+
+def test_a_truncated_image_stops_whatever_the_policy(validated, phantom_records):
+  first, *others = phantom_records
+  cut = dataclasses.replace(first, image_bytes=first.image_bytes[:-100])
+  with pytest.raises(DataError, match='truncated.*repair or remove'):
+    validated([cut, *others], ValidateConfig(images='warn'))
+
+
+def test_a_split_without_images_stops_before_the_training(validated, phantom_records):
+  with pytest.raises(DataError, match="evaluate.split='test1': .*'phantom'.*calibration, test, train"):
+    validated(phantom_records, split='test1')
