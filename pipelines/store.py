@@ -54,6 +54,9 @@ class Store:
   def __init__(self, work_dir: pathlib.Path | str):
     self.work_dir = pathlib.Path(work_dir).absolute()
     self._slots: dict[tuple[str, str], Slot] = {}
+    if pattern := sorted(set('*?[\\') & set(str(self.work_dir))):
+      raise StoreError(f'cannot use work dir {self.work_dir}: TensorFlow takes {" ".join(pattern)} '
+                       'in a path for a pattern; choose another with --work_dir')
     with explained(self.work_dir):
       for name in ('store', 'temp', 'resume', 'locks'):
         (self.work_dir / name).mkdir(parents=True, exist_ok=True)

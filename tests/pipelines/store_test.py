@@ -105,3 +105,10 @@ def test_is_full():
   assert is_full(OSError(errno.EDQUOT, 'Disk quota exceeded'))
   assert is_full(RuntimeError('write: No space left on device'))
   assert not is_full(FileNotFoundError(errno.ENOENT, 'x'))
+
+
+@pytest.mark.parametrize('name', ['seed[1]', 'what?', 'all*', 'back\\slash'])
+def test_a_work_dir_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, name):
+  with pytest.raises(StoreError, match='TensorFlow takes . in a path for a pattern'):
+    Store(tmp_path / name)
+  assert list(tmp_path.iterdir()) == []
