@@ -134,8 +134,6 @@ class ModelConfig:
   dropout_at: tuple[str, ...] = ()
 
   def __post_init__(self):
-    plain = self.name and self.name == pathlib.PurePath(self.name).name
-    _check(plain and not self.name.startswith('.'), 'model.name', self.name, 'a plain folder name')
     _check(len(self.filters) >= 2 and min(self.filters) >= 1, 'model.filters', self.filters,
            'two or more positive numbers')
     _check(self.convs >= 1, 'model.convs', self.convs, '>= 1')
@@ -270,8 +268,13 @@ class NetworkConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """Everything that decides the outcome of a run, besides code and data."""
+  """Everything that decides the outcome of a run, besides code and data.
 
+  `name` is what is run, `model.name` the network it trains: an `ensemble` trains
+  several `baseline` networks, which is why they are shared with that experiment.
+  """
+
+  name: str = 'baseline'
   preset: str = 'default'
   seed: int = 0
   data: DataConfig = DataConfig()
@@ -285,6 +288,8 @@ class Experiment:
   evaluate: EvaluateConfig = EvaluateConfig()
 
   def __post_init__(self):
+    plain = self.name and self.name == pathlib.PurePath(self.name).name
+    _check(plain and not self.name.startswith('.'), 'name', self.name, 'a plain folder name')
     _check(0 <= self.seed < 2**31, 'seed', self.seed, '0..2147483647')
     step = self.model.stem_stride * 2 ** (len(self.model.filters) - 1)
     for name in ('height', 'width'):

@@ -44,9 +44,9 @@ def build(experiment: Experiment, destination: str) -> list[Node]:
   evaluation = evaluator(
       predictions=inferrer['predictions'], examples=gen['examples'],
       anomalies=validator['anomalies'], cfg=experiment.evaluate, truth=experiment.train.truth,
-      title=f'{experiment.model.name}, preset {experiment.preset}', seed=seed)
+      title=f'{experiment.name}, preset {experiment.preset}', seed=seed)
   push = pusher(
       servable=export['servable'], blessing=evaluation['blessing'], infra=infra['blessing'],
-      evaluation=evaluation['evaluation'], name=f'{experiment.model.name}_{experiment.data.dataset}',
+      evaluation=evaluation['evaluation'], name=f'{experiment.name}_{experiment.data.dataset}',
       destination=destination)
   return [gen, validator, *trainers, export, infra, inferrer, evaluation, push]

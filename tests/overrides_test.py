@@ -60,8 +60,8 @@ def test_a_malformed_override_is_refused(assignment):
     ('model.dropout_at', 'down9', 'down0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
     ('sampler.kind', 'passes', '>= 2'), ('input.height', '321', 'multiple of 32'),
     ('data.shards', '0', '>= 1'), ('data.phantom_size_px', '10', '64..4096'),
-    ('model.name', '../evil', 'plain folder name'), ('model.name', '', 'plain folder name'),
-    ('model.name', '.x', 'plain folder name'), ('evaluate.min_sdr_4mm', '1.5', '0..1'),
+    ('name', '../evil', 'plain folder name'), ('name', '', 'plain folder name'),
+    ('name', '.x', 'plain folder name'), ('evaluate.min_sdr_4mm', '1.5', '0..1'),
     ('heatmap.window_px', '0', '>= 1')])
 def test_a_value_out_of_range_is_refused_with_field_value_and_range(field, value, said):
   with pytest.raises(ConfigError) as error:

@@ -37,7 +37,7 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
   one_of('--preset', preset, PRESETS)
   dataset = dataset or ('isbi2015' if data_dir else 'phantom')
   one_of('--dataset', dataset, DATASETS)
-  named = [f'preset={preset}', f'model.name={model}', f'seed={seed}',
+  named = [f'preset={preset}', f'name={model}', f'seed={seed}',
            f'data.dataset={dataset}', f'data.data_dir={data_dir}']
   return override(Experiment(), [*named, *PRESETS[preset], *DATASET_FIELDS[dataset].get(preset, []),
                                  *EXPERIMENTS[model].get(preset, []), *overrides])

@@ -3,11 +3,12 @@
 EXPERIMENTS = {
     'baseline': {},
     'mc_dropout': {
-        'default': ['model.dropout_rate=0.3', 'model.dropout_at=down3,down4,up3',
-                    'sampler.kind=passes', 'sampler.num_samples=15'],
-        'thesis': ['model.dropout_rate=0.4', 'model.dropout_at=down0,down1,down2,down3,down4,up3,up2,up1,up0',
+        'default': ['model.name=mc_dropout', 'model.dropout_rate=0.3',
+                    'model.dropout_at=down3,down4,up3', 'sampler.kind=passes', 'sampler.num_samples=15'],
+        'thesis': ['model.name=mc_dropout', 'model.dropout_rate=0.4',
+                   'model.dropout_at=down0,down1,down2,down3,down4,up3,up2,up1,up0',
                    'sampler.kind=passes', 'sampler.num_samples=15'],
-        'smoke': ['model.dropout_rate=0.3', 'model.dropout_at=down1,down2,up1',
+        'smoke': ['model.name=mc_dropout', 'model.dropout_rate=0.3', 'model.dropout_at=down1,down2,up1',
                   'sampler.kind=passes', 'sampler.num_samples=3'],
     },
     'ensemble': {

@@ -27,5 +27,6 @@ PRESETS = {
         'augment.elastic_px=1', 'augment.elastic_grid_px=16',
         'train.epochs=4', 'train.batch_size=4', 'train.warmup_steps=4', 'train.ema=0.9',
         'evaluate.bootstrap=100', 'evaluate.overlays=4', 'evaluate.max_mre_mm=1000',
+        'analyze.bootstrap=20',
     ],
 }
