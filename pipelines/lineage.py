@@ -90,8 +90,8 @@ class Lineage:
         yield db
         db.execute('COMMIT')  # closing without it rolls back
     except sqlite3.Error as error:
-      raise StoreError(f'cannot use {self._path}: {error}; make room or choose another '
-                       '--work_dir') from error
+      raise StoreError(f'cannot use {self._path}: {error}; make room, move the file away (what is '
+                       'cached stays) or choose another --work_dir') from error
 
   def begin_run(self, config: str) -> str:
     """Records a run that starts with `config` (JSON). Returns its id."""

@@ -6,8 +6,9 @@ can mend (one line), 130 Ctrl-C. Whatever was finished by then is kept.
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
@@ -35,8 +36,12 @@ _RUNNER = flags.DEFINE_string('runner', 'local', 'What runs the graph; a name in
 USER_ERRORS = (ConfigError, DataError, StoreError, ComponentError, FloatingPointError, OSError)
 
 
-def run_pipeline() -> None:
-  """Runs the pipeline that the flags describe, and tells where its results are."""
+def run_pipeline(say: Callable[[str], None]) -> None:
+  """Runs the pipeline that the flags describe, and tells where its results are.
+
+  Args:
+    say: takes each line of progress.
+  """
   # Late, because they load TensorFlow: a mistyped flag should not cost seconds.
   with _silent_stderr():
     from pipelines import experiments
@@ -48,7 +53,7 @@ def run_pipeline() -> None:
     from pipelines import pipeline
   nodes = pipeline.build(experiment, _PUSH_DIR.value)
   results = RUNNERS[_RUNNER.value](
-      nodes, _WORK_DIR.value, from_node=_FROM.value, config=to_json(experiment))
+      nodes, _WORK_DIR.value, from_node=_FROM.value, config=to_json(experiment), say=say)
   made = [artifact for result in results.values() for artifact in result.outputs.values()]
   for line in summary.lines(made):
     print(line)
@@ -68,7 +73,27 @@ def _silent_stderr() -> Iterator[None]:
     os.close(kept)
 
 
+class _CtrlC:
+  """Remembers that Ctrl-C was pressed: TensorFlow may swallow it or make another error of it."""
+
+  def __init__(self):
+    self.pressed = False
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is not
+      signal.signal(signal.SIGINT, self._press)
+
+  def _press(self, *_) -> None:
+    self.pressed = True
+    raise KeyboardInterrupt
+
+  def say(self, line: str) -> None:
+    """Prints a line of progress, unless the run should have ended."""
+    if self.pressed:
+      raise KeyboardInterrupt
+    print(line, flush=True)
+
+
 def main(argv: list[str]) -> int:
+  ctrl_c = _CtrlC()
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.set_verbosity(logging.WARNING)
   try:
@@ -80,15 +105,17 @@ def main(argv: list[str]) -> int:
     if _LINEAGE.value:
       print(ancestry.text(_LINEAGE.value))
     else:
-      run_pipeline()
-  except USER_ERRORS as error:
+      run_pipeline(ctrl_c.say)
+  except (Exception, KeyboardInterrupt) as error:
+    if ctrl_c.pressed or isinstance(error, KeyboardInterrupt):
+      print('\ninterrupted; what is finished is kept, and the same command goes on from there',
+            file=sys.stderr)
+      return 130
+    if not isinstance(error, USER_ERRORS):
+      raise
     notes = ' '.join(f'({note})' for note in getattr(error, '__notes__', ()))
     print('error:', ' '.join(f'{error} {notes}'.split()), file=sys.stderr)
     return 2
-  except KeyboardInterrupt:
-    print('\ninterrupted; what is finished is kept, and the same command goes on from there',
-          file=sys.stderr)
-    return 130
   return 0
 
 

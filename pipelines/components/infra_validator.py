@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ceph_tf.data import examples as example_files
 from pipelines.artifacts import Examples, InfraBlessing, ServableModel
-from pipelines.dsl import In, Out, component
+from pipelines.dsl import ComponentError, In, Out, component
 
 _IMAGES = 3
 _TOLERANCE_PX = 0.05  # of two runtimes that order their float sums differently
@@ -24,6 +24,9 @@ def infra_validator(servable: In[ServableModel], examples: In[Examples], blessin
 
   Writes `infra_blessing.json`: `blessed`, `reasons`, `max_difference_px`. A model
   that does not run is no error of the pipeline: it is not blessed, and not pushed.
+
+  Raises:
+    ComponentError: the fresh process was killed.
   """
   split = examples.splits()[0]
   records = itertools.islice(example_files.read_records(examples.shards(split)), _IMAGES)
@@ -59,6 +62,9 @@ def _run_outside(saved_model: pathlib.Path, image_bytes: list[bytes]) -> dict[st
     np.savez(images, **{f'{i:06d}': np.frombuffer(data, np.uint8) for i, data in enumerate(image_bytes)})
     command = [sys.executable, '-m', 'ceph_tf.serving.outside', str(saved_model), images, answers]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    if done.returncode < 0:  # not the model's fault, and so no verdict to keep
+      raise ComponentError(f'a signal ({-done.returncode}) killed the process that tried the '
+                           'SavedModel; is memory short? The same command tries again')
     if done.returncode:
       last = (done.stderr.strip().splitlines() or ['(it said nothing)'])[-1]
       raise subprocess.SubprocessError(f'loading it in a fresh process failed ({done.returncode}): {last}')

@@ -221,6 +221,12 @@ def test_a_database_that_is_none_is_one_clear_message(tmp_path):
     make(tmp_path)
 
 
+def test_without_its_database_a_store_is_still_a_cache(tmp_path):
+  make(tmp_path)
+  (tmp_path / 'lineage.sqlite').unlink()
+  assert all(result.cached for result in make(tmp_path).values())
+
+
 def test_a_database_of_another_version_is_refused(tmp_path):
   make(tmp_path)
   with sqlite3.connect(tmp_path / 'lineage.sqlite') as db:

@@ -26,9 +26,15 @@ class Page(Artifact):
 
 @component
 def writer(out: Out[Page], *, seed: int, title: str, context: Context):
-  if title == 'slow':
+  if title in ('slow', 'changed', 'swallowed'):
     print('sleeping', flush=True)
-    time.sleep(60)
+    try:
+      time.sleep(60)
+    except KeyboardInterrupt:
+      if title == 'changed':
+        raise RuntimeError('not the way Python says it') from None
+      if title == 'slow':
+        raise
   if title == 'bug':
     raise RuntimeError('a bug')
   if title == 'diverges':
@@ -42,7 +48,7 @@ def reader(page: In[Page], out: Out[Page]):
   (out.path / 'page.html').write_text('read')
 
 def resolve(model, preset, overrides, dataset, data_dir, seed):
-  one_of('--model', model, ('slow', 'bug', 'mc_dropout', 'unreadable', 'diverges'))
+  one_of('--model', model, ('slow', 'changed', 'swallowed', 'bug', 'mc_dropout', 'unreadable', 'diverges'))
   return override(dataclasses.replace(Experiment(preset=model), seed=seed), overrides)
 
 def build(experiment, push_dir):
@@ -99,8 +105,8 @@ def test_flags_reach_the_experiment(call):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--model=mc_dropuot'], "--model='mc_dropuot': allowed is bug, diverges, mc_dropout, slow, "
-                             "unreadable; did you mean 'mc_dropout'?"),
+    (['--model=mc_dropuot'], "--model='mc_dropuot': allowed is bug, changed, diverges, mc_dropout, "
+                             "slow, swallowed, unreadable; did you mean 'mc_dropout'?"),
     (['--set', 'train.epoch=2'], "unknown field 'train.epoch'; nearest: train.epochs"),
     (['--set', 'train.epochs=two'], "train.epochs='two': expected int"),
     (['--runner=cloud'], "--runner='cloud': allowed is local"),
@@ -126,8 +132,9 @@ def test_a_mistake_of_ours_shows_its_traceback(call):
   assert 'Traceback' in err and 'RuntimeError: a bug\nin node writer' in err
 
 
-def test_ctrl_c_ends_cleanly(start, call, tmp_path):
-  process = start('--model=slow')
+@pytest.mark.parametrize('model', ['slow', 'changed', 'swallowed'])
+def test_ctrl_c_ends_cleanly(start, call, tmp_path, model):
+  process = start(f'--model={model}')
   while process.stdout.readline() != 'sleeping\n':
     assert process.poll() is None
   process.send_signal(signal.SIGINT)

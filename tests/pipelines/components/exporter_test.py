@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -119,6 +120,18 @@ def test_a_damaged_model_is_not_blessed_and_does_not_predict(servable, examples,
   with pytest.raises(ComponentError, match='not fit to serve'):
     bulk_inferrer.function(servable=damaged, examples=examples, blessing=blessing,
                            predictions=new(artifacts.Predictions, tmp_path / 'out'), split='test')
+
+
+def test_a_killed_check_is_no_verdict(examples, tmp_path, monkeypatch):
+  servable = new(artifacts.ServableModel, tmp_path / 'servable')
+  blessing = new(artifacts.InfraBlessing, tmp_path / 'blessing')
+  killed = tmp_path / 'killed'
+  killed.write_text('#!/bin/sh\nkill -9 $$\n')
+  killed.chmod(0o755)
+  monkeypatch.setattr(sys, 'executable', str(killed))
+  with pytest.raises(ComponentError, match=r'a signal \(9\) killed'):
+    infra_validator.function(servable=servable, examples=examples, blessing=blessing)
+  assert blessing.missing_files()
 
 
 def test_compare_finds_gaps_and_values_that_are_not_finite():
