@@ -256,6 +256,29 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AnalyzeConfig:
+  """Analysis of the uncertainties of the test split, calibrated on the calibration split.
+
+  `coverage` is what conformal regions state, and needs coverage / (1 - coverage)
+  calibration images. `bins`: quantile bins. Errors above `gross_mm` are to be found by
+  their uncertainty; the last one is the headline.
+  """
+
+  coverage: float = 0.9
+  bins: int = 5
+  bootstrap: int = 1000
+  gross_mm: tuple[float, ...] = (2.0, 4.0)
+
+  def __post_init__(self):
+    _check(0 < self.coverage < 1, 'analyze.coverage', self.coverage, '0 < coverage < 1')
+    _check(self.bins >= 2, 'analyze.bins', self.bins, '>= 2')
+    _check(self.bootstrap >= 1, 'analyze.bootstrap', self.bootstrap, '>= 1')
+    rising = list(self.gross_mm) == sorted(set(self.gross_mm))
+    _check(bool(self.gross_mm) and rising and min(self.gross_mm) > 0, 'analyze.gross_mm',
+           self.gross_mm, 'one or more rising lengths > 0')
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkConfig:
   """What makes one trained network, besides examples and seed: the slice of `trainer`."""
 
@@ -286,6 +309,7 @@ class Experiment:
   train: TrainConfig = TrainConfig()
   sampler: SamplerConfig = SamplerConfig()
   evaluate: EvaluateConfig = EvaluateConfig()
+  analyze: AnalyzeConfig = AnalyzeConfig()
 
   def __post_init__(self):
     plain = self.name and self.name == pathlib.PurePath(self.name).name

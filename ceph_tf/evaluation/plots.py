@@ -44,10 +44,11 @@ def label(name: str) -> str:
 
 
 def measure_label(name: str) -> str:
-  """A measure for the reader of a chart or table: `spread (mm)`, `MHA`."""
-  words = name.removesuffix('_mm').replace('_', ' ')
-  words = ' '.join(w.upper() if w in ('mha', 'sd') else w for w in words.split())
-  return f'{words} (mm)' if name.endswith('_mm') else words
+  """A measure for the reader of a chart or table: `spread (mm)`, `MHA`, `entropy (nats)`."""
+  unit = next((unit for unit in ('mm', 'nats') if name.endswith(f'_{unit}')), '')
+  words = name.removesuffix(f'_{unit}').replace('e_mha', 'E-MHA').replace('_', ' ')
+  words = ' '.join(w.upper() if w in ('mha', 'sd', 'ere') else w for w in words.split())
+  return f'{words} ({unit})' if unit else words
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
@@ -57,10 +58,12 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
   return buffer.getvalue()
 
 
-def _axes(width: float, height: float):
+def new_axes(width: float, height: float, rows: int = 1, columns: int = 1):
+  """A figure of inches, and its axes: one, or [rows, columns] of equal scales."""
   figure = Figure(figsize=(width, height), layout='constrained')
-  axes = figure.add_subplot()
-  axes.spines[['top', 'right']].set_visible(False)
+  axes = figure.subplots(rows, columns, sharex=True, sharey=True)
+  for one in np.ravel(axes):
+    one.spines[['top', 'right']].set_visible(False)
   return figure, axes
 
 
@@ -153,7 +156,7 @@ def cumulative_error(errors_mm: Mapping[str, np.ndarray]) -> Figure:
   The axis ends at 6 mm, so that figures of good models compare; of bad ones it
   ends where most of the landmarks are found.
   """
-  figure, axes = _axes(5.2, 3.6)
+  figure, axes = new_axes(5.2, 3.6)
   everything = np.concatenate([np.ravel(error) for error in errors_mm.values()])
   everything = everything[np.isfinite(everything)]
   ninety = np.percentile(everything, 90) if everything.size else 0.0
@@ -181,7 +184,7 @@ def landmark_errors(error_mm: np.ndarray, names: Sequence[str]) -> Figure:
     error_mm: [N, L], NaN where missing.
     names: L landmark names.
   """
-  figure, axes = _axes(5.2, max(2.6, 0.6 + 0.25 * len(names)))
+  figure, axes = new_axes(5.2, max(2.6, 0.6 + 0.25 * len(names)))
   columns = [column[np.isfinite(column)] for column in error_mm.T]
   boxes = axes.boxplot(columns, orientation='horizontal', whis=(0, 95), widths=0.62,
                        patch_artist=True, showmeans=True,
@@ -213,7 +216,7 @@ def error_against_measure(measure: np.ndarray, error_mm: np.ndarray, name: str) 
     error_mm: [N, L].
     name: of the measure.
   """
-  figure, axes = _axes(4.6, 3.6)
+  figure, axes = new_axes(4.6, 3.6)
   both = np.isfinite(measure) & np.isfinite(error_mm) & (error_mm > 0)
   length = name.endswith('_mm')
   both &= (measure > 0) if length else True

@@ -69,13 +69,18 @@ def render(
   if evaluation['correlations']:
     parts += ['<h2>Uncertainty and error</h2>', _correlations(evaluation['correlations'])]
   if charts:
-    parts += ['<h2>Charts</h2>', _gallery(charts, 'grid charts')]
+    parts += ['<h2>Charts</h2>', gallery(charts, 'grid charts')]
   if overlays:
-    parts += ['<h2>Images</h2>', _gallery(overlays, 'grid')]
+    parts += ['<h2>Images</h2>', gallery(overlays, 'grid')]
   if configuration:
     text = html.escape(json.dumps(plain(configuration), indent=2))
     parts += ['<h2>Experiment</h2>',
               f'<details><summary>Configuration (JSON)</summary><pre>{text}</pre></details>']
+  return page(title, parts)
+
+
+def page(title: str, parts: list[str]) -> str:
+  """A whole HTML page of escaped title and parts, with its style."""
   return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
           '<meta name="viewport" content="width=device-width, initial-scale=1">'
           f'<title>{title}</title><style>{_STYLE}</style></head>\n<body>\n'
@@ -95,7 +100,7 @@ def _header(evaluation: dict, blessing: dict, date: str) -> str:
       'Truth': f'{evaluation["truth"]} (highlighted below)',
       'Images': str(evaluation['images']),
       'Spacing': known,
-      'Time': f'{_number(evaluation["milliseconds_per_image"], 0)} ms per image',
+      'Time': f'{number(evaluation["milliseconds_per_image"], 0)} ms per image',
       'Date': date,
   }
   items = ''.join(f'<dt>{key}</dt><dd>{html.escape(value)}</dd>' for key, value in rows.items())
@@ -107,23 +112,25 @@ def _header(evaluation: dict, blessing: dict, date: str) -> str:
   return f'<p>{verdict}</p><dl>{items}</dl>'
 
 
-def _number(value: float | None, digits: int = 2) -> str:
+def number(value: float | None, digits: int = 2) -> str:
+  """A figure for a table; a dash if it is unknown."""
   return '–' if value is None or not math.isfinite(value) else f'{value:.{digits}f}'
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+  """A fraction in per cent for a table; a dash if it is unknown."""
   return '–' if value is None or not math.isfinite(value) else f'{100 * value:.1f}'
 
 
 def _spread(figures: dict) -> str:
-  return f'{_number(figures["mre_mm"])} ± {_number(figures["sd_mm"])}'
+  return f'{number(figures["mre_mm"])} ± {number(figures["sd_mm"])}'
 
 
 def _rates(figures: dict) -> list[str]:
-  return [_percent(figures[metrics.sdr_key(t)]) for t in metrics.SDR_MM]
+  return [percent(figures[metrics.sdr_key(t)]) for t in metrics.SDR_MM]
 
 
-def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
+def table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
   """A table of plain texts; each row comes with its CSS class."""
   cells = ''.join(f'<th>{html.escape(cell)}</th>' for cell in head)
   body = ''.join(
@@ -146,13 +153,13 @@ def _summary(evaluation: dict) -> str:
       css = 'main' if (truth, subset) == (evaluation['truth'], 'official') else ''
       rows.append((css, [
           name, str(figures['images']), str(figures['points']), _spread(figures),
-          f'{_number(low)} to {_number(high)}', _number(figures['median_mm']), *_rates(figures),
-          *([_number(figures['mre_px'])] if pixels else []),
+          f'{number(low)} to {number(high)}', number(figures['median_mm']), *_rates(figures),
+          *([number(figures['mre_px'])] if pixels else []),
       ]))
   for subset, figures in (evaluation['between_doctors'] or {}).items():
     rows.append(('doctors', [
         f'junior against senior, {_SUBSETS[subset]}', '', str(figures['points']), _spread(figures),
-        '', _number(figures['median_mm']), *_rates(figures), *([''] if pixels else [])]))
+        '', number(figures['median_mm']), *_rates(figures), *([''] if pixels else [])]))
   head = ['Truth', 'images', 'points', 'MRE ± SD (mm)', '95 % interval', 'median (mm)',
           *_RATE_HEADS, *(['MRE (px)'] if pixels else [])]
   note = ('MRE: mean radial error; SDR: share of landmarks within the distance (Wang et al., '
@@ -160,29 +167,30 @@ def _summary(evaluation: dict) -> str:
   if 'leak_free' in evaluation['results'][evaluation['truth']]:
     note += (' Leak-free: without films that also occur among the training images, and without '
              'repetitions within the split.')
-  return _table(head, rows) + f'<p class="note">{note}</p>'
+  return table(head, rows) + f'<p class="note">{note}</p>'
 
 
 def _landmarks(evaluation: dict) -> str:
   rows = []
   for figures in evaluation['results'][evaluation['truth']]['official']['per_landmark']:
     rows.append(('', [plots.label(figures['landmark']), str(figures['points']), _spread(figures),
-                      _number(figures['median_mm']), *_rates(figures)]))
-  return _table(['Landmark', 'points', 'MRE ± SD (mm)', 'median (mm)', *_RATE_HEADS], rows)
+                      number(figures['median_mm']), *_rates(figures)]))
+  return table(['Landmark', 'points', 'MRE ± SD (mm)', 'median (mm)', *_RATE_HEADS], rows)
 
 
-def _correlations(table: dict) -> str:
+def _correlations(measures: dict) -> str:
   keys = ('pearson_pooled', 'spearman_pooled', 'pearson_within', 'spearman_within')
-  rows = [('', [plots.measure_label(name), *(_number(figures[key]) for key in keys)])
-          for name, figures in table.items()]
-  return _table(['Measure', 'Pearson, pooled', 'Spearman, pooled', 'Pearson, within landmark',
-                 'Spearman, within landmark'], rows) + (
+  rows = [('', [plots.measure_label(name), *(number(figures[key]) for key in keys)])
+          for name, figures in measures.items()]
+  return table(['Measure', 'Pearson, pooled', 'Spearman, pooled', 'Pearson, within landmark',
+                'Spearman, within landmark'], rows) + (
       '<p class="note">Correlation with the radial error. An uncertainty should correlate '
       'positively, a confidence (MHA) negatively. Within landmark: mean over landmarks of the '
       'correlation over images.</p>')
 
 
-def _gallery(pictures: list[Picture], css: str) -> str:
+def gallery(pictures: list[Picture], css: str) -> str:
+  """Pictures with their captions, the bytes inside the page."""
   figures = ''.join(
       f'<figure><img alt="{html.escape(p.caption)}" loading="lazy" '
       f'src="data:image/png;base64,{base64.b64encode(p.png).decode()}">'

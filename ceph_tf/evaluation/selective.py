@@ -95,11 +95,13 @@ def _referral(units: _Units, weights: np.ndarray, size: np.ndarray, fraction: fl
   return {f'{prefix}_{key}': float(value) for key, value in row.items()}
 
 
-def _figures(units: _Units, weights: np.ndarray) -> dict[str, float]:
+def _figures(
+    units: _Units, weights: np.ndarray, gross_mm: tuple[float, ...]
+) -> dict[str, float]:
   """All figures of units counted `weights` [n] times each."""
   size = np.add.reduceat(weights, units.starts)
   table = _areas(size, np.add.reduceat(weights * units.risk, units.starts))
-  for threshold in GROSS_MM:
+  for threshold in gross_mm:
     table |= _gross(units, weights, threshold)
   for fraction in REFERRED:
     table |= _referral(units, weights, size, fraction)
@@ -136,6 +138,7 @@ def evaluate(
     rng: np.random.Generator,
     resamples: int = 1000,
     level: float = 0.95,
+    gross_mm: tuple[float, ...] = GROSS_MM,
 ) -> dict:
   """All figures of selective prediction, with bootstrap intervals over patients.
 
@@ -147,6 +150,7 @@ def evaluate(
     rng: the only source of randomness.
     resamples: how many.
     level: coverage of the intervals.
+    gross_mm: errors above these are to be found; 2 and 4 in the keys below.
 
   Returns:
     `units`, `points`, `patients`, `gross_units` {'2mm': n, '4mm': n}, `figures` and, with
@@ -161,12 +165,12 @@ def evaluate(
     ValueError: shapes that do not fit, no unit with an uncertainty and an error.
   """
   units = _units(uncertainty, error_mm, list(patient_ids))
-  figures = _figures(units, np.ones(len(units.risk)))
+  figures = _figures(units, np.ones(len(units.risk)), gross_mm)
   nothing = (np.nan, np.nan)
   intervals = dict.fromkeys(figures, nothing)
   if units.patients > 1:
     p = np.full(units.patients, 1 / units.patients)
-    drawn = [_figures(units, times[units.patient].astype(np.float64))
+    drawn = [_figures(units, times[units.patient].astype(np.float64), gross_mm)
              for times in rng.multinomial(units.patients, p, size=resamples)]
     for key in figures:
       values = np.array([row[key] for row in drawn])
@@ -179,7 +183,7 @@ def evaluate(
       'points': int(units.sums[:, 0].sum()),
       'patients': units.patients,
       'gross_units': {f'{t:g}mm': int((units.worst > t + metrics.TOLERANCE_MM).sum())
-                      for t in GROSS_MM},
+                      for t in gross_mm},
       'figures': figures,
       'intervals': intervals,
   }

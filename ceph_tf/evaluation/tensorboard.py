@@ -95,9 +95,15 @@ def write_evaluation(directory: pathlib.Path, figures: dict, pictures: Iterable[
         for name in ('mre_mm', 'sdr_2mm'):
           if result[name] is not None and math.isfinite(result[name]):
             tf.summary.scalar(f'evaluation/{truth}/{subset}/{name}', result[name])
+  write_pictures(directory, 'evaluation', pictures)
+
+
+def write_pictures(directory: pathlib.Path, group: str, pictures: Iterable[Picture]) -> None:
+  """Charts and overlays, as images named `<group>/<name>`."""
+  with tf.summary.create_file_writer(str(directory)).as_default(step=0):
     for picture in pictures:
       image = tf.io.decode_png(picture.png, channels=3)
-      tf.summary.image(f'evaluation/{picture.name}', image[None], description=picture.caption)
+      tf.summary.image(f'{group}/{picture.name}', image[None], description=picture.caption)
 
 
 def _together(density: np.ndarray) -> np.ndarray:

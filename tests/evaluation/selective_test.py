@@ -119,7 +119,7 @@ def test_figures_of_repeated_patients_are_those_of_copied_images():
   times = np.array([0, 2, 1, 3, 0, 1, 1, 0])
   rows = np.repeat(np.arange(8), times)
   units = selective._units(u, error, [str(i) for i in range(8)])
-  weighted = selective._figures(units, times[units.patient].astype(float))
+  weighted = selective._figures(units, times[units.patient].astype(float), selective.GROSS_MM)
   for key, value in figures(u[rows], error[rows]).items():
     assert weighted[key] == pytest.approx(value, nan_ok=True), key
 

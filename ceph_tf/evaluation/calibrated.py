@@ -1,0 +1,161 @@
+"""What a calibration split makes of uncertainties: bins with bounds, regions; numpy.
+
+All functions take the calibration images and the images judged as `Cases`; what
+cannot be computed is said in `words`, with `status` 'not_possible' instead of 'computed'.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ceph_tf.evaluation import coverage
+from ceph_tf.evaluation.evaluate import Cases
+from ceph_tf.uncertainty import calibration as binning
+from ceph_tf.uncertainty import conformal
+
+
+def _not_possible(words: str) -> dict:
+  return {'status': 'not_possible', 'words': words}
+
+
+def _mean(values) -> float:
+  values = np.asarray(values, np.float64)
+  values = values[np.isfinite(values)]
+  return float(values.mean()) if values.size else np.nan
+
+
+def bins(
+    u_calibration: np.ndarray,
+    error_calibration: np.ndarray,
+    u: np.ndarray,
+    error: np.ndarray,
+    num_bins: int,
+    names: tuple[str, ...],
+) -> dict:
+  """Quantile binning of every landmark (Schobs et al., TMI 2023), and its table.
+
+  Args:
+    u_calibration: [N, L] uncertainties, larger is worse.
+    error_calibration: [N, L] mm, NaN where missing.
+    u, error: [M, L] of the images judged.
+    num_bins: 2 or more.
+    names: L landmark names.
+
+  Returns:
+    `status`, `words`; `left_out`: landmarks without any calibration point; `bins`: for
+    each bin, the most certain first, `bin` (from 1), `points`, `mean_error_mm`,
+    and the means over landmarks of `jaccard` and `bound_accuracy`; their means over the
+    bins as `jaccard`, `bound_accuracy`; `per_landmark`: `thresholds`, `bounds_mm`.
+  """
+  left_out, rows, found = [], [], []
+  index = np.full(u.shape, -1)
+  for i, name in enumerate(names):
+    pairs = np.isfinite(u_calibration[:, i]) & np.isfinite(error_calibration[:, i])
+    if not pairs.any():
+      left_out.append(name)
+      continue
+    try:
+      one = binning.quantile_bins(u_calibration[:, i], error_calibration[:, i], u[:, i],
+                                  error[:, i], num_bins)
+    except ValueError as problem:
+      return _not_possible(f'{name}: {problem}')
+    found.append(one)
+    index[:, i] = one.bins
+    rows.append({'landmark': name, 'calibrated': int(pairs.sum()),
+                 'thresholds': one.thresholds.tolist(), 'bounds_mm': one.bounds.tolist()})
+  if not found:
+    return _not_possible('no calibration image has both an uncertainty and a truth')
+  table = []
+  for k in range(num_bins):
+    errors = error[(index == k) & np.isfinite(error)]
+    table.append({'bin': k + 1, 'points': int(errors.size), 'mean_error_mm': _mean(errors),
+                  'jaccard': _mean([one.jaccard[k] for one in found]),
+                  'bound_accuracy': _mean([one.bound_accuracy[k] for one in found])})
+  return {'status': 'computed', 'words': '', 'left_out': left_out, 'bins': table,
+          'jaccard': _mean([row['jaccard'] for row in table]),
+          'bound_accuracy': _mean([row['bound_accuracy'] for row in table]),
+          'per_landmark': rows}
+
+
+def _covariance_mm2(cases: Cases) -> np.ndarray:
+  return cases.covariance_px2 * np.square(cases.spacing_mm)[:, None, None, None]
+
+
+def _scores(
+    cases: Cases, truth: str, uncertainties: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Kind of region -> conformal score [N, L] of the truths."""
+  error = cases.error_mm(truth)
+  residual = (cases.truths_px[truth] - cases.points_px) * cases.spacing_mm[:, None, None]
+  return {
+      'circle': error,
+      **{f'circle_{name}': conformal.scaled_score(error, u) for name, u in uncertainties.items()},
+      'ellipse': conformal.ellipse_score(residual, _covariance_mm2(cases)),
+  }
+
+
+def _area_mm2(cases: Cases, kind: str, quantiles: np.ndarray, u: np.ndarray | None) -> np.ndarray:
+  """[N, L] of the regions of one kind with the given quantiles [L]."""
+  if kind == 'ellipse':
+    return conformal.ellipse_area_mm2(quantiles, _covariance_mm2(cases))
+  radius = quantiles * (np.ones(cases.points_px.shape[:2]) if u is None else conformal.scale(u))
+  return conformal.circle_area_mm2(radius)
+
+
+def regions(
+    calibration: Cases,
+    cases: Cases,
+    truth: str,
+    uncertainties: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    stated: float,
+) -> dict:
+  """Conformal regions of each landmark with a stated coverage, and whether they keep it.
+
+  Args:
+    calibration: images no network was trained or tuned on.
+    cases: the images judged.
+    truth: key of `truths_px` of both.
+    uncertainties: name -> values for `calibration` [N, L] and `cases` [M, L], not
+      negative: what circles are scaled with, each by itself.
+    stated: the coverage.
+
+  Returns:
+    `status`, `words`, `stated`, `needed_images`, `calibration_images`; `left_out`:
+    landmarks with too few calibration points; `kinds`: `circle`, `circle_<measure>`
+    and `ellipse` -> `coverage.report` with the `quantile` of each landmark (mm for `circle`).
+    `smallest`: the kind with the smallest mean radius of those that cover as stated.
+  """
+  needed = conformal.needed_images(stated)
+  scores = _scores(calibration, truth, {k: u for k, (u, _) in uncertainties.items()})
+  judged = _scores(cases, truth, {k: u for k, (_, u) in uncertainties.items()})
+  sizes = conformal.calibration_sizes(scores['circle'])
+  names = np.array(cases.landmark_names)
+  enough = (sizes >= needed) & np.isfinite(judged['circle']).any(0)
+  head = {'stated': stated, 'needed_images': needed, 'calibration_images': int(sizes.max())}
+  if not enough.any():
+    few = (f'no region with a coverage of {100 * stated:g} % can be stated: it needs at least '
+           f'{needed} calibration images with a truth, there are {sizes.max()}')
+    none = 'no landmark with enough calibration images has a truth in the images judged'
+    return _not_possible(few if sizes.max() < needed else none) | head
+  sd_mm = np.sqrt(np.trace(_covariance_mm2(cases), axis1=-2, axis2=-1))
+  kinds, skipped = {}, []
+  for kind, score in scores.items():
+    known = conformal.calibration_sizes(score)
+    usable = enough & (known >= needed) & np.isfinite(judged[kind]).any(0)
+    if not usable.any():
+      skipped.append(kind)
+      continue
+    quantiles = np.full(len(names), np.nan)
+    quantiles[usable] = conformal.calibrate(score[:, usable], stated, tuple(names[usable]))
+    u = uncertainties.get(kind.removeprefix('circle_'), (None, None))[1]
+    found = coverage.report(
+        conformal.inside(judged[kind], quantiles)[:, usable],
+        _area_mm2(cases, kind, quantiles, u)[:, usable], judged['circle'][:, usable],
+        (sd_mm if u is None else u)[:, usable], known[usable], stated, tuple(names[usable]))
+    for row, quantile in zip(found['per_landmark'], quantiles[usable], strict=True):
+      row['quantile'] = float(quantile)
+    kinds[kind] = found
+  return {'status': 'computed', 'words': '', **head,
+          'left_out': names[~enough].tolist(), 'kinds': kinds, 'kinds_left_out': skipped,
+          'smallest': min((k for k in kinds if kinds[k]['as_stated']),
+                          key=lambda k: kinds[k]['radius_mean_mm'], default=None)}
