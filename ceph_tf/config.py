@@ -55,7 +55,7 @@ class DataConfig:
     _check(self.phantom_images >= 4, 'data.phantom_images', self.phantom_images, '>= 4')
     _check(self.phantom_test_images >= 1, 'data.phantom_test_images', self.phantom_test_images, '>= 1')
     _check(64 <= self.phantom_size_px <= 4096, 'data.phantom_size_px', self.phantom_size_px, '64..4096')
-    _check(self.shards >= 1, 'data.shards', self.shards, '>= 1')
+    _check(1 <= self.shards <= 100, 'data.shards', self.shards, '1..100')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +209,7 @@ class TrainConfig:
     one_of('train.precision', self.precision, ('float32', 'mixed_bfloat16'))
     _check(self.learning_rate > 0, 'train.learning_rate', self.learning_rate, '> 0')
     _check(self.epochs >= 1, 'train.epochs', self.epochs, '>= 1')
-    _check(self.batch_size >= 1, 'train.batch_size', self.batch_size, '>= 1')
+    _check(1 <= self.batch_size <= 512, 'train.batch_size', self.batch_size, '1..512')
     _check(0 <= self.ema < 1, 'train.ema', self.ema, '0 <= ema < 1')
     for name in ('weight_decay', 'warmup_steps', 'plateau_epochs', 'stop_epochs', 'target_mre_mm'):
       _check(getattr(self, name) >= 0, f'train.{name}', getattr(self, name), '>= 0')

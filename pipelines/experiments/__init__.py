@@ -6,8 +6,8 @@ preset, data set, model, command line.
 
 from collections.abc import Sequence
 
-from ceph_tf.config import Experiment, one_of
-from ceph_tf.data.datasets import DATASETS
+from ceph_tf.config import ConfigError, Experiment, one_of
+from ceph_tf.data.datasets import DATASETS, ROOTS
 from ceph_tf.overrides import override
 from pipelines.experiments.datasets import DATASET_FIELDS
 from pipelines.experiments.models import EXPERIMENTS
@@ -37,6 +37,8 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
   one_of('--preset', preset, PRESETS)
   dataset = dataset or ('isbi2015' if data_dir else 'phantom')
   one_of('--dataset', dataset, DATASETS)
+  if data_dir and dataset not in ROOTS:
+    raise ConfigError(f'--data_dir={data_dir!r}: --dataset={dataset} reads no files; leave one of them out')
   named = [f'preset={preset}', f'name={model}', f'seed={seed}',
            f'data.dataset={dataset}', f'data.data_dir={data_dir}']
   return override(Experiment(), [*named, *PRESETS[preset], *DATASET_FIELDS[dataset].get(preset, []),

@@ -1,0 +1,49 @@
+import itertools
+
+import pytest
+
+from ceph_tf.config import ConfigError
+from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, resolve
+
+
+@pytest.mark.parametrize('model,preset,dataset', itertools.product(EXPERIMENTS, PRESETS, DATASETS))
+def test_every_combination_is_an_experiment(model, preset, dataset):
+  experiment = resolve(model, preset, [], dataset, '' if dataset == 'phantom' else '/data', 3)
+  assert (experiment.name, experiment.preset, experiment.seed) == (model, preset, 3)
+  kinds = {'baseline': 'one', 'mc_dropout': 'passes', 'ensemble': 'members'}
+  assert experiment.sampler.kind == kinds[model]
+
+
+def test_members_of_an_ensemble_are_baselines():
+  ensemble, baseline = (resolve(m, 'default', [], '', '', 0) for m in ('ensemble', 'baseline'))
+  assert ensemble.network == baseline.network
+
+
+def test_the_command_line_has_the_last_word():
+  assert resolve('mc_dropout', 'thesis', ['train.truth=junior'], 'isbi2015', '/data', 0).train.truth == 'junior'
+
+
+def test_data_dir_means_isbi_and_none_the_phantom():
+  assert resolve('baseline', 'default', [], '', '/data', 0).data.dataset == 'isbi2015'
+  assert resolve('baseline', 'default', [], '', '', 0).data.dataset == 'phantom'
+
+
+def test_the_thesis_is_configured_as_published():
+  thesis = resolve('mc_dropout', 'thesis', [], '', '/data', 0)
+  assert thesis.model.filters == (64, 128, 256, 512, 1024) and thesis.model.dropout_rate == 0.4
+  assert (thesis.input.height, thesis.input.width) == (128, 128)
+  assert (thesis.heatmap.target_sigma_px, thesis.heatmap.amplitude, thesis.heatmap.decode) == (5, 1000, 'argmax')
+  assert thesis.train.loss == 'mse' and thesis.train.truth == 'senior' and thesis.train.batch_size == 8
+  assert thesis.train.plateau_epochs == 15 and thesis.train.stop_epochs == 30
+  assert thesis.sampler.num_samples == 15
+
+
+@pytest.mark.parametrize('arguments,said', [
+    (('mc_dropuot', 'default', [], '', '', 0), "did you mean 'mc_dropout'"),
+    (('baseline', 'defualt', [], '', '', 0), "did you mean 'default'"),
+    (('baseline', 'default', [], 'isbi', '', 0), 'isbi2015'),
+    (('baseline', 'default', [], 'phantom', '/data', 0), 'reads no files'),
+])
+def test_mistakes_are_named(arguments, said):
+  with pytest.raises(ConfigError, match=said):
+    resolve(*arguments)
