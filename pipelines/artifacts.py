@@ -132,6 +132,20 @@ class Evaluation(JsonArtifact):
     return 'report', str(self.report)
 
 
+class UncertaintyAnalysis(JsonArtifact):
+  """What the uncertainties are worth: `analysis.json`, `analysis.html`, `figures/`, `logs/`."""
+
+  files = ('analysis.json', 'analysis.html')
+  undigested = ('logs',)
+
+  @property
+  def page(self) -> pathlib.Path:
+    return self.path / 'analysis.html'
+
+  def shown(self) -> tuple[str, str]:
+    return 'uncertainty', str(self.page)
+
+
 class ModelBlessing(JsonArtifact):
   """Whether the errors are small enough to push the model: `blessing.json`."""
 

@@ -10,6 +10,7 @@ from pipelines.components.exporter import exporter
 from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
 from pipelines.components.trainer import trainer
+from pipelines.components.uncertainty_analyzer import uncertainty_analyzer
 from pipelines.dsl import Node
 
 
@@ -49,4 +50,16 @@ def build(experiment: Experiment, destination: str) -> list[Node]:
       servable=export['servable'], blessing=evaluation['blessing'], infra=infra['blessing'],
       evaluation=evaluation['evaluation'], name=f'{experiment.name}_{experiment.data.dataset}',
       destination=destination)
-  return [gen, validator, *trainers, export, infra, inferrer, evaluation, push]
+  nodes = [gen, validator, *trainers, export, infra, inferrer, evaluation, push]
+  if not experiment.data.calibration_images:
+    return nodes  # nothing to take thresholds and regions from
+
+  inferrer_calibration = bulk_inferrer(
+      servable=export['servable'], examples=gen['examples'], blessing=infra['blessing'],
+      split='calibration', name='bulk_inferrer_calibration')
+  analysis = uncertainty_analyzer(
+      predictions=inferrer['predictions'], calibration=inferrer_calibration['predictions'],
+      examples=gen['examples'], anomalies=validator['anomalies'], cfg=experiment.analyze,
+      split=experiment.evaluate.split, truth=experiment.train.truth,
+      title=f'{experiment.name}, preset {experiment.preset}', seed=seed)
+  return [*nodes, inferrer_calibration, analysis]

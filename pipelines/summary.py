@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from pipelines.artifacts import Artifact, Evaluation
+from ceph_tf.evaluation.plots import measure_label
+from pipelines.artifacts import Artifact, Evaluation, UncertaintyAnalysis
 
 
 def lines(artifacts: Iterable[Artifact]) -> Iterator[str]:
@@ -15,6 +16,8 @@ def lines(artifacts: Iterable[Artifact]) -> Iterator[str]:
   for artifact in artifacts:
     if isinstance(artifact, Evaluation):
       yield from figures(artifact.read())
+    elif isinstance(artifact, UncertaintyAnalysis):
+      yield from uncertainty(artifact.read())
   for artifact in artifacts:
     if shown := artifact.shown():
       label, place = shown
@@ -33,3 +36,35 @@ def figures(evaluation: dict) -> Iterator[str]:
       low, high = result['intervals']['mre_mm']
       yield (f'{where}MRE {result["mre_mm"]:.2f} mm [{low:.2f}, {high:.2f}], '
              f'SDR 2 mm {100 * result["sdr_2mm"]:.1f} %')
+
+
+def uncertainty(analysis: dict) -> Iterator[str]:
+  """The headline figures of an `analysis.json`: the best measure, the regions."""
+  if analysis['status'] != 'computed':
+    yield f'  uncertainty: not analysed: {analysis["words"]}'
+    return
+  found = analysis['subsets']['official']
+  if best := found['best']:
+    row = found['measures'][best]
+    figures = row['selective']['figures']
+    gross = f'{analysis["config"]["gross_mm"][-1]:g}mm'
+    yield (f'  best measure, {measure_label(best)}: AURC {figures["aurc_mm"]:.2f} mm '
+           f'(MRE {found["mre_mm"]:.2f}), within-landmark Spearman '
+           f'{_known(row["correlations"]["spearman_within"]["value"])}, '
+           f'AUROC > {gross.removesuffix("mm")} mm {_known(figures["auroc_" + gross])}, SDR 2 mm '
+           f'of the most certain 80 %: {100 * figures["refer_20pct_sdr_2mm"]:.1f} %')
+  else:
+    yield '  uncertainty: no measure varies, nothing can be ranked'
+  regions = found['regions']
+  if regions['status'] != 'computed':
+    yield f'  regions: {regions["words"]}'
+  elif kind := regions['smallest']:
+    row = regions['kinds'][kind]
+    yield (f'  {100 * regions["stated"]:g} % regions ({kind.replace("_", " ", 1)}): coverage '
+           f'{100 * row["coverage"]:.1f} %, mean radius {row["radius_mean_mm"]:.2f} mm')
+  else:
+    yield f'  regions: no kind covers {100 * regions["stated"]:g} % as stated'
+
+
+def _known(value: float | None) -> str:
+  return 'unknown' if value is None else f'{value:.2f}'

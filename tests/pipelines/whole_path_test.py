@@ -40,7 +40,8 @@ def one(folder, pattern):
 @pytest.mark.parametrize('model,samples', [('baseline', 1), ('mc_dropout', 3), ('ensemble', 2)])
 def test_model_is_trained_evaluated_and_pushed(work, model, samples):
   done = run(work, f'--model={model}')
-  for label in ('report:', 'SavedModel:', 'TensorBoard logs:', 'MRE'):
+  for label in ('report:', 'SavedModel:', 'TensorBoard logs:', 'MRE', 'uncertainty:', 'best measure',
+                'at least 9 calibration images'):
     assert label in done.stdout
   pushed = work / 'pushed' / f'{model}_phantom' / '1'
   assert (pushed / 'saved_model.pb').is_file()
@@ -55,7 +56,7 @@ def test_model_is_trained_evaluated_and_pushed(work, model, samples):
 def test_an_unchanged_run_computes_nothing_again(work):
   run(work, '--model=baseline')
   again = run(work, '--model=baseline').stdout
-  assert again.count('cached') == 7  # all but the pusher, which looks at its destination
+  assert again.count('cached') == 9  # all but the pusher, which looks at its destination
   assert not (work / 'pushed/baseline_phantom/2').exists()
 
 

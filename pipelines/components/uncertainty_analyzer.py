@@ -1,0 +1,78 @@
+"""What the uncertainties of saved predictions are worth: figures, tables, a page."""
+
+import datetime
+from collections.abc import Iterable
+
+from ceph_tf.config import AnalyzeConfig
+from ceph_tf.data import examples as tfrecords
+from ceph_tf.data.records import TRAINING_SPLITS
+from ceph_tf.data.validate import leak_free_ids
+from ceph_tf.evaluation import analyze, analyze_pictures, analyze_report, evaluate, tensorboard
+from pipelines.artifacts import Anomalies, Examples, Predictions, UncertaintyAnalysis
+from pipelines.dsl import In, Out, component
+
+
+@component
+def uncertainty_analyzer(
+    predictions: In[Predictions],
+    calibration: In[Predictions],
+    examples: In[Examples],
+    anomalies: In[Anomalies],
+    analysis: Out[UncertaintyAnalysis],
+    *,
+    cfg: AnalyzeConfig,
+    split: str,
+    truth: str,
+    title: str,
+    seed: int,
+):
+  """Analyses the predictions of `split`, with thresholds from the calibration split.
+
+  Args:
+    predictions: of all images of `split`.
+    calibration: of all images of the split 'calibration'.
+    examples: with the truths.
+    anomalies: names the films that occur more than once.
+    analysis: `analysis.json` (see `ceph_tf.evaluation.analyze`), `analysis.html`,
+      `figures/*.png`, `logs/` for TensorBoard. Without labels or spacing it says so.
+    cfg: coverage, bins, resamples, gross errors.
+    split: what `predictions` are of.
+    truth: the truth the network was trained on.
+    title: model and preset, for people.
+    seed: of the bootstrap.
+
+  Raises:
+    DataError: predictions and examples do not fit together, or there are none.
+  """
+  cases = _cases(predictions, examples, split)
+  primary = evaluate.primary_truth(cases, truth)
+  if words := analyze.obstacle(cases, primary):
+    found, charts = analyze.heading(
+        title, cases.split, primary, cases.landmark_names, 'not_possible', words), []
+  else:
+    before = _cases(calibration, examples, 'calibration')
+    pairs = anomalies.read()['duplicates']
+    clean = leak_free_ids(cases.image_id, pairs, _split_of(examples, TRAINING_SPLITS, split))
+    unseen = leak_free_ids(
+        before.image_id, pairs, _split_of(examples, TRAINING_SPLITS, 'calibration'))
+    found = analyze.analyze(cases, before, clean, unseen, cfg, truth, title, seed)
+    charts = analyze_pictures.charts(cases, found)
+
+  analysis.write(evaluate.plain(found))
+  (analysis.path / 'figures').mkdir()
+  for chart in charts:
+    (analysis.path / 'figures' / f'{chart.name}.png').write_bytes(chart.png)
+  tensorboard.write_pictures(analysis.path / 'logs', 'uncertainty', charts)
+  date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
+  analysis.page.write_text(analyze_report.render(found, charts, date), 'utf-8')
+
+
+def _cases(predictions: Predictions, examples: Examples, split: str) -> evaluate.Cases:
+  records = tfrecords.read_records(tfrecords.paths(examples.path, split))
+  return evaluate.align(predictions.read(), records)
+
+
+def _split_of(examples: Examples, splits: Iterable[str], judged: str) -> dict[str, str]:
+  """Image id -> split, of the images in `splits` but for the split judged."""
+  return {record.image_id: split for split in examples.splits() if split in splits
+          and split != judged for record in tfrecords.read_records(examples.shards(split))}
