@@ -29,5 +29,8 @@ setuptools.setup(
         'matplotlib>=3.9',
         'tqdm>=4.66',
     ],
-    extras_require={'dev': ['pytest>=8', 'ruff>=0.8']},
+    extras_require={
+        'medical': ['SimpleITK>=2.4'],
+        'dev': ['pytest>=8', 'ruff>=0.8', 'SimpleITK>=2.4'],
+    },
 )
