@@ -52,7 +52,7 @@ def git_commit() -> str:
   """The commit of this code, with `-dirty` if it was edited; '' if git does not track it."""
   here = pathlib.Path(__file__)
   git = functools.partial(
-      subprocess.run, cwd=here.parent, check=True, capture_output=True, text=True)
+      subprocess.run, cwd=here.parent, check=True, capture_output=True, encoding='utf-8')
   try:
     git(['git', 'ls-files', '--error-unmatch', here.name])
     return git(

@@ -59,7 +59,8 @@ def test_a_malformed_override_is_refused(assignment):
     ('model.filters', '8, 0', 'positive'), ('model.stem_stride', '3', '1, 2 or 4'),
     ('model.dropout_at', 'down9', 'down0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
     ('sampler.kind', 'passes', '>= 2'), ('input.height', '321', 'multiple of 32'),
-    ('data.shards', '0', '1..100'), ('train.batch_size', '100000', '1..512'), ('data.phantom_size_px', '10', '64..4096'),
+    ('data.shards', '0', '1..100'),
+    ('train.batch_size', '100000', '1..512'), ('data.phantom_size_px', '10', '64..4096'),
     ('name', '../evil', 'plain folder name'), ('name', '', 'plain folder name'),
     ('name', '.x', 'plain folder name'), ('evaluate.min_sdr_4mm', '1.5', '0..1'),
     ('heatmap.window_px', '0', '>= 1')])

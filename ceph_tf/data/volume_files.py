@@ -5,6 +5,7 @@ others evenly and takes the tilt of a gantry for none. All this is checked or co
 """
 
 import contextlib
+import locale
 import pathlib
 
 import numpy as np
@@ -156,7 +157,12 @@ def _simpleitk():
 
 @contextlib.contextmanager
 def _itk_errors(sitk):
-  """Exceptions of ITK become `DataError`; its warnings to stderr are off meanwhile."""
+  """Exceptions of ITK become `DataError`; its warnings to stderr are off meanwhile.
+
+  Its DICOM code leaves the process in the C locale, in which Python reads text as
+  ASCII: the locale is put back.
+  """
+  before = locale.setlocale(locale.LC_ALL)
   shown = sitk.ProcessObject.GetGlobalWarningDisplay()
   sitk.ProcessObject.SetGlobalWarningDisplay(False)
   try:
@@ -166,3 +172,4 @@ def _itk_errors(sitk):
     raise DataError(f'SimpleITK cannot read it: {lines[-1]}') from None
   finally:
     sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    locale.setlocale(locale.LC_ALL, before)

@@ -61,7 +61,8 @@ def _run_outside(saved_model: pathlib.Path, image_bytes: list[bytes]) -> dict[st
     images, answers = f'{folder}/images.npz', f'{folder}/answers.npz'
     np.savez(images, **{f'{i:06d}': np.frombuffer(data, np.uint8) for i, data in enumerate(image_bytes)})
     command = [sys.executable, '-m', 'ceph_tf.serving.outside', str(saved_model), images, answers]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    done = subprocess.run(command, capture_output=True, encoding='utf-8',
+                          errors='replace', timeout=_TIMEOUT_S, check=False)
     if done.returncode < 0:  # not the model's fault, and so no verdict to keep
       raise ComponentError(f'a signal ({-done.returncode}) killed the process that tried the '
                            'SavedModel; is memory short? The same command tries again')

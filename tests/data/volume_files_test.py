@@ -1,4 +1,5 @@
 import gzip
+import locale
 import pathlib
 import struct
 import sys
@@ -132,12 +133,16 @@ def write_series(sitk, folder: pathlib.Path, voxels, *, uid='1.2.3', description
     }.items():
       image.SetMetaData(tag, value)
     writer.SetFileName(str(folder / f'{uid}_{number:03d}.dcm'))
+    before = locale.setlocale(locale.LC_ALL)
     writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)  # which its DICOM code changes
 
 
 def test_dicom_series_is_ordered_by_position(sitk, head, tmp_path):
   write_series(sitk, tmp_path / 'ct', head.voxels, order=(2, 0, 3, 1))
+  before = locale.setlocale(locale.LC_ALL)
   found = volumes.read(tmp_path / 'ct')
+  assert locale.setlocale(locale.LC_ALL) == before  # ITK's own code would leave it at C
   np.testing.assert_array_equal(found.voxels, head.voxels)
   np.testing.assert_allclose([found.spacing_mm, found.origin_mm], [SPACING_MM, ORIGIN_MM], atol=1e-6)
 

@@ -148,7 +148,8 @@ def test_the_peak_of_a_heatmap_like_its_target_is_one(sigma):
 
 def test_a_wider_heatmap_has_a_lower_peak_more_covariance_and_entropy():
   maps = [_gaussian(20.0, 20.0, np.eye(2) * s**2) for s in (1.5, 3.0)]
-  found = heatmaps.decode(tf.math.log(_batch(*maps) + 1e-12), 'cross_entropy', HeatmapConfig())
+  cfg = HeatmapConfig(target_sigma_px=1.5)
+  found = heatmaps.decode(tf.math.log(_batch(*maps) + 1e-12), 'cross_entropy', cfg)
   assert float(found.peak[0, 1]) == pytest.approx(0.25, rel=0.02)
   assert float(found.entropy_nats[0, 1] - found.entropy_nats[0, 0]) == pytest.approx(math.log(4), rel=0.02)
   np.testing.assert_allclose(found.covariance_px2[0, 1], 9 * np.eye(2), atol=0.1)

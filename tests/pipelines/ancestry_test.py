@@ -194,7 +194,7 @@ def test_a_killed_run_is_known_as_killed_and_a_living_one_is_not(tmp_path):
           'print(Lineage(pathlib.Path(sys.argv[1])).begin_run("{}"), flush=True); '
           f'os.kill(os.getpid(), {signal.SIGKILL.value})')
   killed = subprocess.run(
-      [sys.executable, '-c', code, str(tmp_path)], text=True, capture_output=True,
+      [sys.executable, '-c', code, str(tmp_path)], encoding='utf-8', capture_output=True,
       env=os.environ | {'PYTHONPATH': str(digests.ROOT)}).stdout.strip()
   last = Lineage(tmp_path)
   last.end_run(last.begin_run('{}'), 'done')

@@ -55,7 +55,7 @@ def digest(tree, packages=('lib',)):
 def test_code_of_every_module_reached_counts(tree, name):
   before = digest(tree)
   path = tree / 'lib' / f'{name}.py'
-  path.write_text(path.read_text() + '\nNEW = 1\n')
+  path.write_text(path.read_text('utf-8') + '\nNEW = 1\n')
   assert digest(tree) != before
 
 

@@ -72,7 +72,7 @@ def start(tmp_path):
 
   def process(*arguments):
     return subprocess.Popen(
-        [sys.executable, 'script.py', *arguments], cwd=tmp_path, text=True,
+        [sys.executable, 'script.py', *arguments], cwd=tmp_path, encoding='utf-8',
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=os.environ | {'PYTHONPATH': str(digests.ROOT)})
   return process

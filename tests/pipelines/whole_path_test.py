@@ -21,7 +21,7 @@ def command(work, *flags):
 
 
 def run(work, *flags, status=0):
-  done = subprocess.run(command(work, *flags), cwd=ROOT, capture_output=True, text=True, check=False)
+  done = subprocess.run(command(work, *flags), cwd=ROOT, capture_output=True, encoding='utf-8', check=False)
   assert done.returncode == status, done.stdout + done.stderr
   return done
 
@@ -45,7 +45,7 @@ def test_model_is_trained_evaluated_and_pushed(work, model, samples):
     assert label in done.stdout
   pushed = work / 'pushed' / f'{model}_phantom' / '1'
   assert (pushed / 'saved_model.pb').is_file()
-  assert json.loads((pushed / 'evaluation.json').read_text())['images'] == 8
+  assert json.loads((pushed / 'evaluation.json').read_text('utf-8'))['images'] == 8
   lineage = run(work, f'--lineage={pushed}').stdout
   assert all(name in lineage for name in ('example_gen', 'trainer', 'exporter', 'phantom'))
   stored_at = work.glob('runs/store/bulk_inferrer/*/predictions/predictions.npz')
@@ -79,9 +79,9 @@ def test_a_killed_training_resumes_and_ends_as_if_nothing_had_happened(tmp_path)
   assert not list(killed.glob('runs/store/trainer/*')), 'a half artifact'
   resumed = run(killed, *flags)
   assert 'example_gen: cached' in resumed.stdout
-  history = json.loads(one(killed, 'runs/store/trainer/*/model/history.json').read_text())
+  history = json.loads(one(killed, 'runs/store/trainer/*/model/history.json').read_text('utf-8'))
   assert [row['epoch'] for row in history] == list(range(1, 13))
-  expected = json.loads(one(whole, 'runs/store/trainer/*/model/history.json').read_text())
+  expected = json.loads(one(whole, 'runs/store/trainer/*/model/history.json').read_text('utf-8'))
   assert [row['loss'] for row in history] == [row['loss'] for row in expected]
   weights = [one(folder, 'runs/store/trainer/*/model/model.weights.h5') for folder in (whole, killed)]
   assert stored(weights[0]) == stored(weights[1])
@@ -98,7 +98,7 @@ def stored(path):
 
 def test_real_x_rays_take_the_same_path(tmp_path, isbi_dir):
   done = run(tmp_path, '--model=baseline', f'--data_dir={isbi_dir}', '--set', 'train.epochs=1')
-  figures = json.loads(one(tmp_path, 'runs/store/evaluator/*/evaluation/evaluation.json').read_text())
+  figures = json.loads(one(tmp_path, 'runs/store/evaluator/*/evaluation/evaluation.json').read_text('utf-8'))
   assert {truth: set(subsets) for truth, subsets in figures['results'].items()} == {
       truth: {'official', 'leak_free'} for truth in ('senior', 'junior', 'mean')}
   assert figures['results']['mean']['official']['images'] == 150

@@ -71,13 +71,13 @@ def test_evaluator_writes_all_that_the_artifacts_promise(run):
   assert list(found['results']['truth']) == ['official']
   assert blessing.read() == {'blessed': True, 'reasons': [], 'truth': 'truth', 'split': 'test',
                              'mre_mm': pytest.approx(np.sqrt(2)), 'sdr_4mm': 1.0}
-  rows = list(csv.DictReader((evaluation.path / 'per_landmark.csv').read_text().splitlines()))
+  rows = list(csv.DictReader((evaluation.path / 'per_landmark.csv').read_text('utf-8').splitlines()))
   assert [row['landmark'] for row in rows] == list(LANDMARKS)
   assert list((evaluation.path / 'logs').glob('events.*'))
   pictures = sorted(path.name for path in (evaluation.path / 'figures').iterdir())
   assert pictures == ['error_against_spread_mm.png', 'error_curve.png', 'landmarks.png',
                       'overlay_01_worst.png', 'overlay_02_most_uncertain.png']
-  report = evaluation.report.read_text()
+  report = evaluation.report.read_text('utf-8')
   assert 'baseline, smoke: test' in report and '&quot;epochs&quot;: 7' in report
 
 
@@ -101,12 +101,12 @@ def test_thresholds_decide_about_the_blessing(run):
   cfg = EvaluateConfig(split='test', bootstrap=10, overlays=0, max_mre_mm=1)
   evaluation, blessing = run([make_record('a', 'test')], ['a'], cfg=cfg)
   assert blessing.read()['reasons'] == ['MRE 1.41 mm is above evaluate.max_mre_mm=1']
-  assert 'not blessed' in evaluation.report.read_text()
+  assert 'not blessed' in evaluation.report.read_text('utf-8')
 
 
 def test_without_spacing_there_are_figures_in_pixels_only(run):
   evaluation, blessing = run([make_record('a', 'test', spacing=np.nan)], ['a'])
-  found = json.loads((evaluation.path / 'evaluation.json').read_text(), parse_constant=pytest.fail)
+  found = json.loads((evaluation.path / 'evaluation.json').read_text('utf-8'), parse_constant=pytest.fail)
   figures = found['results']['truth']['official']
   assert figures['mre_mm'] is None and figures['mre_px'] == pytest.approx(2 * np.sqrt(2))
   assert not blessing.read()['blessed']

@@ -75,7 +75,7 @@ def test_tensorboard_logs_hold_curves_pictures_histograms_and_hyperparameters(mo
 
 
 def test_a_truth_the_examples_lack_is_refused(examples, tmp_path):
-  schema = json.loads((examples.path / 'schema.json').read_text())
+  schema = json.loads((examples.path / 'schema.json').read_text('utf-8'))
   schema['truths'] = ['senior']
   other = new(artifacts.Examples, tmp_path / 'other')
   for path in examples.path.iterdir():

@@ -54,12 +54,12 @@ def test_versions_count_up_and_hold_model_lineage_and_figures(push, tmp_path):
   assert [first['status'], first['version'], second['version']] == ['pushed', 1, 2]
   folder = tmp_path / 'models' / 'm' / '2'
   assert second['path'] == str(folder)
-  assert (folder / 'saved_model.pb').read_text() == 'graph'
-  assert (folder / 'variables' / 'variables.index').read_text() == 'two'
-  assert json.loads((folder / 'lineage.json').read_text()) == ANCESTRY
-  assert json.loads((folder / 'experiment.json').read_text()) == {
+  assert (folder / 'saved_model.pb').read_text('utf-8') == 'graph'
+  assert (folder / 'variables' / 'variables.index').read_text('utf-8') == 'two'
+  assert json.loads((folder / 'lineage.json').read_text('utf-8')) == ANCESTRY
+  assert json.loads((folder / 'experiment.json').read_text('utf-8')) == {
       'trainer': {'seed': 3}, 'pusher': {'name': 'm'}}
-  assert json.loads((folder / 'evaluation.json').read_text()) == {'title': 'x'}
+  assert json.loads((folder / 'evaluation.json').read_text('utf-8')) == {'title': 'x'}
 
 
 def test_the_same_model_again_gives_no_new_version(push, tmp_path):
@@ -151,8 +151,8 @@ def test_pushers_at_once_never_collide(tmp_path):
   assert sorted(there) == list(range(1, len(pushed) + 1))
   assert len(set(pushed)) == len(pushed) >= 4
   for source, (_, path) in zip(sources, results, strict=True):
-    assert (path / 'variables/variables.index').read_text() == (
-        source / 'variables/variables.index').read_text()
+    assert (path / 'variables/variables.index').read_text('utf-8') == (
+        source / 'variables/variables.index').read_text('utf-8')
 
 
 def test_a_push_is_never_answered_from_the_cache():

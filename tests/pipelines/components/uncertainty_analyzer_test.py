@@ -58,7 +58,7 @@ def run(tmp_path):
 def test_the_artifact_holds_what_it_promises(run):
   analysis = run()
   assert not analysis.missing_files()
-  found = json.loads((analysis.path / 'analysis.json').read_text(), parse_constant=pytest.fail)
+  found = json.loads((analysis.path / 'analysis.json').read_text('utf-8'), parse_constant=pytest.fail)
   official = found['subsets']['official']
   assert official['mre_mm'] == pytest.approx(0.5 * 3.5)  # px of spacing 0.5: lengths are mm
   assert official['best'] == 'spread_mm'
@@ -69,7 +69,7 @@ def test_the_artifact_holds_what_it_promises(run):
   names = sorted(path.name for path in (analysis.path / 'figures').iterdir())
   assert names == ['coverage.png', 'error_per_bin.png', 'risk_coverage.png']
   assert list((analysis.path / 'logs').glob('events.*'))
-  assert 'baseline, smoke' in analysis.page.read_text()
+  assert 'baseline, smoke' in analysis.page.read_text('utf-8')
   lines = list(summary.lines([analysis]))
   assert any('AURC' in line and 'spread (mm)' in line for line in lines)
   assert any(line.startswith('uncertainty:') for line in lines)
@@ -85,7 +85,7 @@ def test_without_spacing_the_page_says_so_and_the_run_goes_on(run):
   analysis = run(spacing=np.nan)
   assert not analysis.missing_files()
   assert analysis.read()['status'] == 'not_possible'
-  assert 'known spacing' in analysis.page.read_text()
+  assert 'known spacing' in analysis.page.read_text('utf-8')
   assert any('not analysed' in line for line in summary.lines([analysis]))
 
 

@@ -20,7 +20,8 @@ def test_members_of_an_ensemble_are_baselines():
 
 
 def test_the_command_line_has_the_last_word():
-  assert resolve('mc_dropout', 'thesis', ['train.truth=junior'], 'isbi2015', '/data', 0).train.truth == 'junior'
+  junior = resolve('mc_dropout', 'thesis', ['train.truth=junior'], 'isbi2015', '/data', 0)
+  assert junior.train.truth == 'junior'
 
 
 def test_data_dir_means_isbi_and_none_the_phantom():
@@ -32,7 +33,8 @@ def test_the_thesis_is_configured_as_published():
   thesis = resolve('mc_dropout', 'thesis', [], '', '/data', 0)
   assert thesis.model.filters == (64, 128, 256, 512, 1024) and thesis.model.dropout_rate == 0.4
   assert (thesis.input.height, thesis.input.width) == (128, 128)
-  assert (thesis.heatmap.target_sigma_px, thesis.heatmap.amplitude, thesis.heatmap.decode) == (5, 1000, 'argmax')
+  heatmap = thesis.heatmap
+  assert (heatmap.target_sigma_px, heatmap.amplitude, heatmap.decode) == (5, 1000, 'argmax')
   assert thesis.train.loss == 'mse' and thesis.train.truth == 'senior' and thesis.train.batch_size == 8
   assert thesis.train.plateau_epochs == 15 and thesis.train.stop_epochs == 30
   assert thesis.sampler.num_samples == 15

@@ -60,7 +60,7 @@ def fails(number: In[Number], out: Out[Number]):
 @component(resumable=True)
 def patient(out: Out[Number]):
   steps = out.path / 'steps'
-  done = int(steps.read_text()) if steps.exists() else 0
+  done = int(steps.read_text('utf-8')) if steps.exists() else 0
   CALLS.append(f'from {done}')
   steps.write_text(str(done + 1))
   if done < 2:
@@ -288,7 +288,7 @@ def script(tmp_path):
 
   def start(mode):
     return subprocess.Popen(
-        [sys.executable, str(path), str(tmp_path), mode], text=True, stdout=subprocess.PIPE,
+        [sys.executable, str(path), str(tmp_path), mode], encoding='utf-8', stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env=os.environ | {'PYTHONPATH': str(ROOT)})
   return start
 
@@ -300,7 +300,7 @@ def finish(process, returncode=0):
 
 
 def log(tmp_path):
-  return (tmp_path / 'log').read_text().split()
+  return (tmp_path / 'log').read_text('utf-8').split()
 
 
 def test_a_killed_run_leaves_no_half_artifact_and_goes_on(tmp_path, script):
@@ -361,7 +361,7 @@ def test_a_limit_on_file_size_is_one_clear_message(tmp_path, script):
 def test_every_folder_in_the_store_tells_how_it_was_made(tmp_path):
   results, _, _ = run(graph(), tmp_path, config='{"seed": 1}')
   path = results['total'].outputs['out'].path.parent / 'execution.json'
-  record = json.loads(path.read_text())
+  record = json.loads(path.read_text('utf-8'))
   assert record['params'] == {'times': 1}
   assert [one['type'] for one in record['inputs']['parts']] == ['Number', 'Number']
   assert record['outputs']['out']['files'] == {'number.json': path.with_name('out').joinpath(
