@@ -39,20 +39,18 @@ class Predictor:
 
   def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     """Image files, string [B], of any size each; answers in source pixels."""
-    size = self.cfg.input
-    frame_type = geometry.Frame(tf.TensorSpec([2]), tf.TensorSpec([2]))
-    images, frame = tf.map_fn(
-        lambda one: preprocess.encode(one, size), image_bytes,
-        fn_output_signature=(tf.TensorSpec([size.height, size.width, 1]), frame_type))
-    return self.predict(images, frame)
+    return self.predict(*self._each(preprocess.encode, image_bytes))
 
   def serve_image(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
     """Gray images float32 [B, h, w, 1], any intensity scale; answers in their pixels."""
-    images, frame = tf.map_fn(
-        lambda one: preprocess.to_network_image(one, self.cfg.input), image,
-        fn_output_signature=(tf.TensorSpec([self.cfg.input.height, self.cfg.input.width, 1]),
-                             geometry.Frame(tf.TensorSpec([2]), tf.TensorSpec([2]))))
-    return self.predict(images, frame)
+    return self.predict(*self._each(preprocess.to_network_image, image))
+
+  def _each(self, preprocess_one, batch: tf.Tensor) -> tuple[tf.Tensor, geometry.Frame]:
+    """Network images [B, H, W, 1] and frames of a batch whose images are of any size each."""
+    size = self.cfg.input
+    frame = geometry.Frame(tf.TensorSpec([2]), tf.TensorSpec([2]))
+    return tf.map_fn(lambda one: preprocess_one(one, size), batch,
+                     fn_output_signature=(tf.TensorSpec([size.height, size.width, 1]), frame))
 
   def export(self, directory: pathlib.Path) -> None:
     """Writes a SavedModel with signatures `serving_default` and `predict_image`."""

@@ -13,26 +13,6 @@ from ceph_tf.data.records import DataError
 SPACING_MM, ORIGIN_MM = (1.0, 2.0, 3.0), (-5.0, 7.0, 11.0)
 
 
-@pytest.fixture
-def sitk():
-  return pytest.importorskip('SimpleITK', reason='needs the extra `medical`')
-
-
-@pytest.fixture
-def head() -> volumes.Volume:
-  """Every voxel has another value, and every axis another length."""
-  voxels = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6) - 1000
-  return volumes.Volume(voxels, SPACING_MM, ORIGIN_MM)
-
-
-@pytest.fixture
-def image(sitk, head):
-  image = sitk.GetImageFromArray(head.voxels.astype(np.int16))
-  image.SetSpacing(head.spacing_mm)
-  image.SetOrigin(head.origin_mm)
-  return image
-
-
 def test_nothing_is_guessed_where_the_header_knows_no_directions(sitk, image, head, tmp_path):
   path = tmp_path / 'head.nii'
   sitk.WriteImage(image, str(path))
