@@ -99,10 +99,27 @@ class ServableModel(Artifact):
     return 'SavedModel', str(self.saved_model)
 
 
+class RawModel(ServableModel):
+  """A SavedModel that answers with features; what is fitted on them goes into another one."""
+
+  def shown(self) -> None:
+    return None
+
+
 class InfraBlessing(JsonArtifact):
   """Whether the SavedModel runs outside the code that wrote it: `infra_blessing.json`."""
 
   files = ('infra_blessing.json',)
+
+
+class Calibration(Artifact):
+  """What was fitted on training and calibration images: `fitted.npz`."""
+
+  files = ('fitted.npz',)
+
+  @property
+  def fitted(self) -> pathlib.Path:
+    return self.path / 'fitted.npz'
 
 
 class Predictions(Artifact):
@@ -144,6 +161,25 @@ class UncertaintyAnalysis(JsonArtifact):
 
   def shown(self) -> tuple[str, str]:
     return 'uncertainty', str(self.page)
+
+
+class StressAnalysis(JsonArtifact):
+  """Uncertainty under distortion: `stress.json`, `stress.html`, `figures/`, `logs/`."""
+
+  files = ('stress.json', 'stress.html')
+  undigested = ('logs',)
+
+  def shown(self) -> tuple[str, str]:
+    return 'distortion', str(self.path / 'stress.html')
+
+
+class Comparison(JsonArtifact):
+  """Several models in one table, beside the published figures: `comparison.json`, `comparison.html`."""
+
+  files = ('comparison.json', 'comparison.html')
+
+  def shown(self) -> tuple[str, str]:
+    return 'comparison', str(self.path / 'comparison.html')
 
 
 class ModelBlessing(JsonArtifact):

@@ -1,65 +1,164 @@
 """An experiment becomes a graph of nodes; readable from top to bottom."""
 
+import dataclasses
+from collections.abc import Sequence
+
 from ceph_tf import seeds
-from ceph_tf.config import Experiment
+from ceph_tf.config import ConfigError, Experiment
 from pipelines.components.bulk_inferrer import bulk_inferrer
+from pipelines.components.calibrator import calibrator
+from pipelines.components.comparer import comparer
 from pipelines.components.evaluator import evaluator
 from pipelines.components.example_gen import example_gen
 from pipelines.components.example_validator import example_validator
-from pipelines.components.exporter import exporter
+from pipelines.components.exporter import calibrated_exporter, exporter
 from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
+from pipelines.components.stress_analyzer import stress_analyzer
+from pipelines.components.stress_inferrer import stress_inferrer
 from pipelines.components.trainer import trainer
 from pipelines.components.uncertainty_analyzer import uncertainty_analyzer
-from pipelines.dsl import Node
+from pipelines.dsl import Node, Output
+
+SERIES = ('elastic', 'rotation', 'condition')
 
 
-def build(experiment: Experiment, destination: str) -> list[Node]:
+def build(experiment: Experiment, destination: str, prefix: str = '') -> list[Node]:
   """The graph of one experiment.
 
   Args:
     experiment: all of its configuration.
-    destination: the folder that blessed models are pushed to.
+    destination: the folder that blessed models are pushed to; '' to push nothing.
+    prefix: before the name of each node, where several experiments are one graph.
 
   Returns:
     All nodes, in an order in which they can run.
   """
-  seed, sampler = experiment.seed, experiment.sampler
-  gen = example_gen(cfg=experiment.data, seed=seed)
+  seed, sampler, split = experiment.seed, experiment.sampler, experiment.evaluate.split
+  truth, title = experiment.train.truth, f'{experiment.name}, preset {experiment.preset}'
+  if experiment.train.target_mre_mm:
+    title += f', trained to {experiment.train.target_mre_mm:g} mm'
+  gen = example_gen(cfg=experiment.data, seed=seed, name=f'{prefix}example_gen')
+  examples = gen['examples']
   validator = example_validator(
-      examples=gen['examples'], cfg=experiment.validate, dataset=experiment.data.dataset,
-      split=experiment.evaluate.split)
+      examples=examples, cfg=experiment.validate, dataset=experiment.data.dataset, split=split,
+      name=f'{prefix}example_validator')
+  anomalies = validator['anomalies']
 
   # Member 0 of an ensemble is the baseline of the same seed, and so comes from the cache.
   members = sampler.num_samples if sampler.kind == 'members' else 1
   trainers = [
-      trainer(examples=gen['examples'], anomalies=validator['anomalies'], cfg=experiment.network,
+      trainer(examples=examples, anomalies=anomalies, cfg=experiment.network,
               seed=seeds.derive(seed, 'member', k),
-              name=f'trainer_{k}' if members > 1 else 'trainer')
+              name=f'{prefix}trainer_{k}' if members > 1 else f'{prefix}trainer')
       for k in range(members)]
+  models = [node['model'] for node in trainers]
+  fit = _fit(experiment, examples, anomalies, models, prefix) if experiment.data.calibration_images else []
+  if fit:
+    export = calibrated_exporter(
+        models=models, calibration=fit[-1]['fitted'], sampler=sampler, seed=seed,
+        name=f'{prefix}calibrated_exporter')
+  else:
+    export = exporter(models=models, sampler=sampler, seed=seed, name=f'{prefix}exporter')
+  servable = export['servable']
 
-  export = exporter(models=[node['model'] for node in trainers], sampler=sampler, seed=seed)
-  infra = infra_validator(servable=export['servable'], examples=gen['examples'])
-  inferrer = bulk_inferrer(servable=export['servable'], examples=gen['examples'],
-                           blessing=infra['blessing'], split=experiment.evaluate.split)
+  infra = infra_validator(servable=servable, examples=examples, name=f'{prefix}infra_validator')
+  blessing = infra['blessing']
+  inferrer = bulk_inferrer(servable=servable, examples=examples, blessing=blessing, split=split,
+                           name=f'{prefix}bulk_inferrer')
   evaluation = evaluator(
-      predictions=inferrer['predictions'], examples=gen['examples'],
-      anomalies=validator['anomalies'], cfg=experiment.evaluate, truth=experiment.train.truth,
-      title=f'{experiment.name}, preset {experiment.preset}', seed=seed)
-  push = pusher(
-      servable=export['servable'], blessing=evaluation['blessing'], infra=infra['blessing'],
-      evaluation=evaluation['evaluation'], name=f'{experiment.name}_{experiment.data.dataset}',
-      destination=destination)
-  nodes = [gen, validator, *trainers, export, infra, inferrer, evaluation, push]
-  if not experiment.data.calibration_images:
+      predictions=inferrer['predictions'], examples=examples, anomalies=anomalies,
+      cfg=experiment.evaluate, truth=truth, title=title, seed=seed, name=f'{prefix}evaluator')
+  nodes = [gen, validator, *trainers, *fit, export, infra, inferrer, evaluation]
+  if destination:
+    nodes.append(pusher(
+        servable=servable, blessing=evaluation['blessing'], infra=blessing,
+        evaluation=evaluation['evaluation'],
+        model_name=f'{experiment.name}_{experiment.data.dataset}', destination=destination,
+        name=f'{prefix}pusher'))
+  if not fit:
     return nodes  # nothing to take thresholds and regions from
 
   inferrer_calibration = bulk_inferrer(
-      servable=export['servable'], examples=gen['examples'], blessing=infra['blessing'],
-      split='calibration', name='bulk_inferrer_calibration')
+      servable=servable, examples=examples, blessing=blessing, split='calibration',
+      name=f'{prefix}bulk_inferrer_calibration')
   analysis = uncertainty_analyzer(
       predictions=inferrer['predictions'], calibration=inferrer_calibration['predictions'],
-      examples=gen['examples'], anomalies=validator['anomalies'], cfg=experiment.analyze,
-      split=experiment.evaluate.split, truth=experiment.train.truth,
-      title=f'{experiment.name}, preset {experiment.preset}', seed=seed)
-  return [*nodes, inferrer_calibration, analysis]
+      examples=examples, anomalies=anomalies, cfg=experiment.analyze, split=split, truth=truth,
+      title=title, seed=seed, name=f'{prefix}uncertainty_analyzer')
+  nodes += [inferrer_calibration, analysis]
+  if experiment.stress.images:
+    nodes += _stress(experiment, examples, servable, blessing, inferrer_calibration['predictions'],
+                     title, prefix)
+  return nodes
+
+
+def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Sequence[Output],
+         prefix: str) -> list[Node]:
+  """What regions, bins and alarms are fitted from; the last node is the `calibrator`."""
+  raw = exporter(models=list(models), sampler=experiment.sampler, seed=experiment.seed,
+                 name=f'{prefix}exporter')
+  infra = infra_validator(servable=raw['servable'], examples=examples, name=f'{prefix}infra_validator_raw')
+  seen = [
+      bulk_inferrer(servable=raw['servable'], examples=examples, blessing=infra['blessing'], split=split,
+                    name=f'{prefix}bulk_inferrer_raw_{split}')
+      for split in ('train', 'calibration')]
+  fitted = calibrator(
+      train=seen[0]['predictions'], calibration=seen[1]['predictions'], examples=examples,
+      anomalies=anomalies, cfg=experiment.analyze, truth=experiment.train.truth,
+      name=f'{prefix}calibrator')
+  return [raw, infra, *seen, fitted]
+
+
+def _stress(experiment: Experiment, examples: Output, servable: Output, blessing: Output,
+            calibration: Output, title: str, prefix: str) -> list[Node]:
+  """Changed X-rays: predictions of each series, and what they say."""
+  common = {'cfg': experiment.stress, 'split': experiment.evaluate.split,
+            'truth': experiment.train.truth, 'seed': experiment.seed}
+  inferrers = {
+      series: stress_inferrer(
+          servable=servable, examples=examples, blessing=blessing, series=series,
+          dataset=experiment.data.dataset, name=f'{prefix}stress_{series}', **common)
+      for series in SERIES}
+  analysis = stress_analyzer(
+      calibration=calibration, examples=examples, analyze=experiment.analyze, title=title,
+      name=f'{prefix}stress_analyzer',
+      **{series: node['predictions'] for series, node in inferrers.items()}, **common)
+  return [*inferrers.values(), analysis]
+
+
+def build_all(experiments: Sequence[Experiment], destination: str) -> list[Node]:
+  """The graph of several experiments and their comparison, each also under-trained.
+
+  Args:
+    experiments: of different names, otherwise alike.
+    destination: as for `build`.
+
+  Raises:
+    ConfigError: an experiment without calibration images or without changed X-rays.
+  """
+  nodes, analyses, evaluations, stresses, under = [], [], [], [], []
+  for experiment in experiments:
+    if not experiment.data.calibration_images or not experiment.stress.images:
+      raise ConfigError('--model=all compares analyses: allowed are data.calibration_images >= 1 and '
+                        'stress.images >= 1')
+    mine = build(experiment, destination, f'{experiment.name}/')
+    by_name = {node.name.removeprefix(f'{experiment.name}/'): node for node in mine}
+    early = build(_under_trained(experiment), '', f'{experiment.name}_under/')
+    nodes += [*mine, *early]
+    evaluations.append(by_name['evaluator']['evaluation'])
+    analyses.append(by_name['uncertainty_analyzer']['analysis'])
+    stresses.append(by_name['stress_analyzer']['analysis'])
+    under.append(early[-1]['analysis'])
+  compare = comparer(evaluations=evaluations, analyses=analyses, stresses=stresses, under_trained=under,
+                     models='|'.join(experiment.name for experiment in experiments),
+                     under_trained_mm=experiments[0].under_trained_mm)
+  return [*nodes, compare]
+
+
+def _under_trained(experiment: Experiment) -> Experiment:
+  """The same, but training stops early; only errors and their correlations are asked for."""
+  return dataclasses.replace(
+      experiment, stress=dataclasses.replace(experiment.stress, images=0),
+      train=dataclasses.replace(
+          experiment.train, target_mre_mm=experiment.under_trained_mm, validate_epochs=1))

@@ -19,7 +19,8 @@ from pipelines import ancestry, summary
 from pipelines.dsl import ComponentError
 from pipelines.store import StoreError
 
-_MODEL = flags.DEFINE_string('model', 'mc_dropout', 'Which model to train; a name in EXPERIMENTS.')
+_MODEL = flags.DEFINE_string(
+    'model', 'mc_dropout', 'Which model to train; a name in EXPERIMENTS, or `all` to compare three.')
 _PRESET = flags.DEFINE_string('preset', 'default', 'How to train it; a name in PRESETS.')
 _DATASET = flags.DEFINE_string(
     'dataset', '', 'Which data; default: isbi2015 with --data_dir, else phantom.')
@@ -45,15 +46,22 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   # Late, because they load TensorFlow: a mistyped flag should not cost seconds.
   with _silent_stderr():
     from pipelines import experiments
-  experiment = experiments.resolve(
-      _MODEL.value, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value)
+  names = experiments.COMPARED if _MODEL.value == experiments.ALL else (_MODEL.value,)
+  resolved = [
+      experiments.resolve(name, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value)
+      for name in names]
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)
   with _silent_stderr():
     from pipelines import pipeline
-  nodes = pipeline.build(experiment, _PUSH_DIR.value)
+  if _MODEL.value == experiments.ALL:
+    nodes = pipeline.build_all(resolved, _PUSH_DIR.value)
+  else:
+    nodes = pipeline.build(*resolved, _PUSH_DIR.value)
+  configs = [to_json(experiment) for experiment in resolved]
+  config = configs[0] if len(configs) == 1 else f'[{", ".join(configs)}]'
   results = RUNNERS[_RUNNER.value](
-      nodes, _WORK_DIR.value, from_node=_FROM.value, config=to_json(experiment), say=say)
+      nodes, _WORK_DIR.value, from_node=_FROM.value, config=config, say=say)
   made = [artifact for result in results.values() for artifact in result.outputs.values()]
   for line in summary.lines(made):
     print(line)

@@ -47,7 +47,7 @@ def measure_label(name: str) -> str:
   """A measure for the reader of a chart or table: `spread (mm)`, `MHA`, `entropy (nats)`."""
   unit = next((unit for unit in ('mm', 'nats') if name.endswith(f'_{unit}')), '')
   words = name.removesuffix(f'_{unit}').replace('e_mha', 'E-MHA').replace('_', ' ')
-  words = ' '.join(w.upper() if w in ('mha', 'sd', 'ere') else w for w in words.split())
+  words = ' '.join(w.upper() if w in ('mha', 'sd', 'ere', 'ood') else w for w in words.split())
   return f'{words} ({unit})' if unit else words
 
 
@@ -63,6 +63,15 @@ def new_axes(width: float, height: float, rows: int = 1, columns: int = 1):
   figure = Figure(figsize=(width, height), layout='constrained')
   axes = figure.subplots(rows, columns, sharex=True, sharey=True)
   for one in np.ravel(axes):
+    one.spines[['top', 'right']].set_visible(False)
+  return figure, axes
+
+
+def new_panels(width: float, height: float, rows: int, columns: int):
+  """A figure of inches, and a flat list of axes, each with scales of its own."""
+  figure = Figure(figsize=(width, height), layout='constrained')
+  axes = list(np.ravel(figure.subplots(rows, columns)))
+  for one in axes:
     one.spines[['top', 'right']].set_visible(False)
   return figure, axes
 

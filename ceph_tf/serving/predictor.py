@@ -13,16 +13,23 @@ import tensorflow as tf
 from ceph_tf import geometry, seeds
 from ceph_tf.config import NetworkConfig, SamplerConfig
 from ceph_tf.data import preprocess
-from ceph_tf.models import unet
+from ceph_tf.models import features, unet
+from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty import measures, samplers
+from ceph_tf.uncertainty.fitted import Fitted
 
 
 class Predictor:
-  """The sampler's networks behind two functions; see `serve` and `serve_image`."""
+  """The sampler's networks behind two functions; see `serve` and `serve_image`.
+
+  Without `fitted` the answers hold what is fitted from: `features` [B, F] of the first network's
+  encoder. With it, they hold what `uncertainty.fitted` documents instead.
+  """
 
   def __init__(self, networks: Sequence[unet.Network], cfg: NetworkConfig,
-               sampler: SamplerConfig, seed: int):
-    self.networks, self.cfg, self.sampler = list(networks), cfg, sampler
+               sampler: SamplerConfig, seed: int, fitted: Fitted | None = None):
+    self.networks, self.cfg, self.sampler, self.fitted = list(networks), cfg, sampler, fitted
+    self.encoder = features.encoder(self.networks[0], cfg.model)
     self.seed = seeds.tensor(seed, 'sampler')
 
   def predict(self, images: tf.Tensor, frame: geometry.Frame) -> dict[str, tf.Tensor]:
@@ -35,7 +42,11 @@ class Predictor:
         'covariance_px2': measures.total_covariance_px2(samples),
         'aleatoric_px2': measures.aleatoric_covariance_px2(samples),
     }
-    return answers | {name: measure(samples) for name, measure in measures.MEASURES.items()}
+    found = {name: measure(samples) for name, measure in measures.MEASURES.items()}
+    vector = features.pooled(self.encoder, images, self.cfg.model)
+    if self.fitted is None:
+      return answers | found | {'features': vector}
+    return answers | found | fitting.answers(self.fitted, found, answers['covariance_px2'], vector)
 
   def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     """Image files, string [B], of any size each; answers in source pixels."""
@@ -57,6 +68,7 @@ class Predictor:
     archive = keras.export.ExportArchive()
     for network in self.networks:
       archive.track(network.model)
+    archive.track(self.encoder)
     archive.add_endpoint('serving_default', self.serve,
                          [tf.TensorSpec([None], tf.string, name='image_bytes')])
     archive.add_endpoint('predict_image', self.serve_image,

@@ -9,11 +9,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ceph_tf.data import examples as example_files
+from ceph_tf.uncertainty.measures import MEASURES
 from pipelines.artifacts import Examples, InfraBlessing, Predictions, ServableModel
 from pipelines.dsl import ComponentError, In, Out, component
 
 _BATCH = 4
-_FULL = ('points_px', 'samples_px', 'covariance_px2', 'aleatoric_px2')
 
 
 @component
@@ -43,7 +43,12 @@ def bulk_inferrer(servable: In[ServableModel], examples: In[Examples], blessing:
       for name, column in columns.items():
         column.extend(getattr(record, name) for record in batch)
       bar.update(len(batch))
-  outputs = {name if name in _FULL else f'measure/{name}': np.concatenate([a[name] for a in answers])
-             for name in answers[0]}
+  outputs = named(answers)
   predictions.write({name: np.asarray(column) for name, column in columns.items()} | outputs
                     | {'milliseconds_per_image': np.float32(1000 * np.median(seconds))})
+
+
+def named(answers: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+  """The answers for batches in one, measures under `measure/`, as `Predictions` keeps them."""
+  return {f'measure/{name}' if name in MEASURES else name: np.concatenate([a[name] for a in answers])
+          for name in answers[0]}

@@ -1,4 +1,4 @@
-"""exporter: trained networks and a sampler become one SavedModel."""
+"""exporter, calibrated_exporter: trained networks and a sampler become one SavedModel."""
 
 import json
 
@@ -6,7 +6,8 @@ from ceph_tf import seeds
 from ceph_tf.config import SamplerConfig
 from ceph_tf.models import unet
 from ceph_tf.serving.predictor import Predictor
-from pipelines.artifacts import ServableModel, TrainedModel
+from ceph_tf.uncertainty import fitted as fitting
+from pipelines.artifacts import Calibration, ServableModel, TrainedModel
 from pipelines.components.trainer import read_network
 from pipelines.dsl import ComponentError, In, Out, component
 
@@ -14,17 +15,34 @@ from pipelines.dsl import ComponentError, In, Out, component
 @component
 def exporter(models: In[list[TrainedModel]], servable: Out[ServableModel], *,
              sampler: SamplerConfig, seed: int):
-  """Writes `saved_model/`, with landmark names and configuration in its `assets.extra/`.
+  """Writes `saved_model/`, with landmark names in its `assets.extra/`.
 
   Args:
     models: the trained networks, all of one configuration.
-    servable: what TF Serving serves.
+    servable: what TF Serving serves; it answers with features, and no regions.
     sampler: how many networks answer.
     seed: of the dropout masks; it is part of the SavedModel.
 
   Raises:
     ComponentError: the networks differ in more than their seed.
   """
+  _export(models, servable, sampler, seed, None)
+
+
+@component
+def calibrated_exporter(models: In[list[TrainedModel]], calibration: In[Calibration],
+                        servable: Out[ServableModel], *, sampler: SamplerConfig, seed: int):
+  """Like `exporter`, with what was fitted inside: regions, bins, OOD, the referral policy.
+
+  Args:
+    models, servable, sampler, seed: as for `exporter`.
+    calibration: of the same networks, sampler and seed.
+  """
+  _export(models, servable, sampler, seed, fitting.load(calibration.fitted))
+
+
+def _export(models: list[TrainedModel], servable: ServableModel, sampler: SamplerConfig, seed: int,
+            fitted: fitting.Fitted | None) -> None:
   described = [read_network(model) for model in models]
   cfg, names = described[0]
   for model, other in zip(models, described, strict=True):
@@ -37,7 +55,10 @@ def exporter(models: In[list[TrainedModel]], servable: Out[ServableModel], *,
     network.model.load_weights(model.path / 'model.weights.h5')
     networks.append(network)
   sampler_seed = seeds.derive(seed, 'sampler')
-  Predictor(networks, cfg, sampler, sampler_seed).export(servable.saved_model)
+  Predictor(networks, cfg, sampler, sampler_seed, fitted).export(servable.saved_model)
   extra = servable.saved_model / 'assets.extra'
   extra.mkdir()
   (extra / 'landmarks.json').write_text(json.dumps(names, indent=2), 'utf-8')
+  if fitted is not None:
+    (extra / 'calibration.json').write_text(
+        json.dumps(fitting.summary(fitted, names), indent=2), 'utf-8')

@@ -48,7 +48,7 @@ def compare(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) -> li
   if inside.keys() != outside.keys():
     return [f'outputs differ: {sorted(inside)} here, {sorted(outside)} outside']
   reasons = [f'output {name} holds values that are not finite' for name, value in outside.items()
-             if not np.isfinite(value).all()]
+             if not name.startswith('region_') and not np.isfinite(value).all()]
   gap = np.abs(inside['points_px'] - outside['points_px']).max()
   if not gap <= _TOLERANCE_PX:
     reasons.append(f'landmarks differ by {gap:.3g} px between two runtimes; allowed {_TOLERANCE_PX}')

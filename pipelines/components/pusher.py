@@ -17,9 +17,9 @@ ADDED = (LINEAGE, EXPERIMENT, EVALUATION)  # files that are no part of the Saved
 _UNFINISHED = '.pushing-'
 
 
-def always(name: str, destination: str) -> str:
+def always(model_name: str, destination: str) -> str:
   """A new digest each time: what a push does to the destination cannot come from a cache."""
-  del name, destination
+  del model_name, destination
   return uuid.uuid4().hex
 
 
@@ -31,7 +31,7 @@ def pusher(
     evaluation: In[Evaluation],
     pushed: Out[PushedModel],
     *,
-    name: str,
+    model_name: str,
     destination: str,
     context: Context,
 ):
@@ -48,31 +48,32 @@ def pusher(
     evaluation: the figures that travel with the model.
     pushed: `pushed.json`: `status` ('pushed', 'unchanged', 'refused'), `name`,
       `version` and `path` (null when refused), `reasons`.
-    name: of the model; a folder name.
+    model_name: a folder name.
     destination: the folder of all models.
     context: tells the lineage.
 
   Raises:
-    ComponentError: `name` is not a plain folder name.
+    ComponentError: `model_name` is not a plain folder name.
     OSError: the destination cannot be written.
   """
-  if not name or name != pathlib.PurePath(name).name or name.startswith('.'):
-    raise ComponentError(f'pusher: name={name!r}: allowed is a plain folder name')
+  plain = model_name and model_name == pathlib.PurePath(model_name).name
+  if not plain or model_name.startswith('.'):
+    raise ComponentError(f'pusher: model_name={model_name!r}: allowed is a plain folder name')
   verdicts = {'model': blessing.read(), 'infra': infra.read()}
   reasons = [f'{what}: {reason}' for what, verdict in verdicts.items() if not verdict['blessed']
              for reason in verdict.get('reasons') or ['not blessed']]
   if reasons:
-    pushed.write({'status': 'refused', 'name': name, 'version': None, 'path': None,
+    pushed.write({'status': 'refused', 'name': model_name, 'version': None, 'path': None,
                   'reasons': reasons})
     return
   ancestry = context.lineage()
-  status, folder = push(servable.saved_model, pathlib.Path(destination).absolute() / name, {
+  status, folder = push(servable.saved_model, pathlib.Path(destination).absolute() / model_name, {
       LINEAGE: json.dumps(ancestry, indent=2) + '\n',
       EXPERIMENT: json.dumps(configuration.of(ancestry), indent=2) + '\n',
       EVALUATION: (evaluation.path / EVALUATION).read_text('utf-8'),
   })
   reasons = [f'version {folder.name} already holds the same model'] if status == 'unchanged' else []
-  pushed.write({'status': status, 'name': name, 'version': int(folder.name), 'path': str(folder),
+  pushed.write({'status': status, 'name': model_name, 'version': int(folder.name), 'path': str(folder),
                 'reasons': reasons})
 
 

@@ -13,13 +13,16 @@ from pipelines.experiments.datasets import DATASET_FIELDS
 from pipelines.experiments.models import EXPERIMENTS
 from pipelines.experiments.presets import PRESETS
 
+ALL = 'all'  # trains and compares these three, as the thesis does
+COMPARED = ('baseline', 'mc_dropout', 'ensemble')
+
 
 def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, data_dir: str,
             seed: int) -> Experiment:
   """The one configuration of a run.
 
   Args:
-    model: a name in `EXPERIMENTS`.
+    model: a name in `EXPERIMENTS` (`all` is resolved by whoever asks, into `COMPARED`).
     preset: a name in `PRESETS`.
     overrides: assignments `a.b=c`, the last word.
     dataset: a name in `DATASETS`, or '' for `isbi2015` where there is a `data_dir`
@@ -33,7 +36,7 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
   Raises:
     ConfigError: an unknown name or field, or a value that is not allowed.
   """
-  one_of('--model', model, EXPERIMENTS)
+  one_of('--model', model, (*EXPERIMENTS, ALL))
   one_of('--preset', preset, PRESETS)
   dataset = dataset or ('isbi2015' if data_dir else 'phantom')
   one_of('--dataset', dataset, DATASETS)

@@ -27,6 +27,7 @@ PRESETS = {
         'augment.elastic_px=1', 'augment.elastic_grid_px=16',
         'train.epochs=4', 'train.batch_size=4', 'train.warmup_steps=4', 'train.ema=0.9',
         'evaluate.bootstrap=100', 'evaluate.overlays=4', 'evaluate.max_mre_mm=1000',
-        'analyze.bootstrap=20',
+        'analyze.bootstrap=20', 'under_trained_mm=1000',
+        'stress.images=2', 'stress.copies=4', 'stress.height_px=160', 'stress.angle_step_deg=15',
     ],
 }

@@ -43,7 +43,7 @@ def push(tmp_path):
     made[1].write({'blessed': blessed, 'reasons': [] if blessed else list(reasons)})
     made[2].write({'blessed': infra})
     made[3].write({'title': 'x'})
-    module.pusher.function(*made, name=name, destination=str(tmp_path / 'models'),
+    module.pusher.function(*made, model_name=name, destination=str(tmp_path / 'models'),
                            context=Context('pusher', 'run', 'key', lambda: ANCESTRY))
     return made[4].read()
   return run
@@ -156,4 +156,4 @@ def test_pushers_at_once_never_collide(tmp_path):
 
 
 def test_a_push_is_never_answered_from_the_cache():
-  assert module.always(name='m', destination='d') != module.always(name='m', destination='d')
+  assert module.always(model_name='m', destination='d') != module.always(model_name='m', destination='d')

@@ -1,0 +1,113 @@
+"""X-rays changed on purpose, to ask a network what it cannot know: pure functions of image and seed.
+
+Images are float32 [h, w] in 0..1, points [L, 2] (x, y) in their pixels.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from ceph_tf import seeds
+from ceph_tf.config import AugmentConfig
+from ceph_tf.data import augment, preprocess
+
+_CONVERGED_PX = 0.5  # of the inverse map; where the distortion folds the image, it has none
+
+
+def reduced(image_bytes: bytes, height_px: int) -> tuple[np.ndarray, float]:
+  """An image file as float32 [h, w] in 0..1, at most `height_px` high, and the factor applied."""
+  gray = preprocess.decode_gray(image_bytes).numpy()[..., 0]
+  factor = min(1.0, height_px / gray.shape[0])
+  size = (max(1, round(gray.shape[1] * factor)), max(1, round(gray.shape[0] * factor)))
+  return cv2.resize(gray, size, interpolation=cv2.INTER_AREA), factor
+
+
+def scaled_points(points_px: np.ndarray, factor: float) -> np.ndarray:
+  """Points of an image in the image reduced by `factor`; pixel centres are at integers."""
+  return (points_px + 0.5) * factor - 0.5
+
+
+def elastic(
+    image: np.ndarray, points_px: np.ndarray, magnitude: float, grid: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """A smooth random distortion (Simard et al., ICDAR 2003; here a B-spline, as in training).
+
+  Args:
+    image: [h, w].
+    points_px: [L, 2], NaN where missing.
+    magnitude: standard deviation of a control point's displacement, as a fraction of the
+      height; 0 changes nothing.
+    grid: distance of the control points, likewise.
+    seed: of the displacement.
+
+  Returns:
+    The image and its points; NaN where the distortion folds the image and a point has no
+    one place.
+  """
+  height, width = image.shape
+  cfg = AugmentConfig(rotate_deg=0, scale=0, shift=0, elastic_px=magnitude * height,
+                      elastic_grid_px=max(grid * height, 4.0))
+  drawn = augment.draw(seeds.tensor(seed, 'elastic'), 1, (height, width), cfg)
+  warped = augment.warp(drawn, tf.constant(image[None, ..., None]))
+  start = tf.constant(points_px[None], tf.float32)
+  moved = augment.move_points(drawn, start)
+  back = moved + augment.displacement(drawn, moved)
+  off = tf.norm(back - start, axis=-1, keepdims=True)
+  return warped[0, ..., 0].numpy(), tf.where(off <= _CONVERGED_PX, moved, np.nan)[0].numpy()
+
+
+def _inverted(image, rng):
+  return 1.0 - image
+
+
+def _flipped(image, rng):
+  return image[:, ::-1]
+
+
+def _upside_down(image, rng):
+  return image[::-1]
+
+
+def _cropped(image, rng):
+  """A quarter of the film: the back of the head."""
+  height, width = image.shape
+  return image[:height // 2, :width // 2]
+
+
+def _over_exposed(image, rng):
+  return np.clip(2.5 * image, 0, 1)
+
+
+def _photograph(image, rng):
+  """Dead leaves: occluding discs, with the statistics of photographs (Lee et al., IJCV 2001)."""
+  height, width = image.shape
+  scene = np.zeros((height, width), np.float32)
+  radii = np.sort(np.minimum(2.0 / np.sqrt(rng.uniform(1e-4, 1, 3000)), 0.3 * height))[::-1]
+  for radius, tone in zip(radii, rng.uniform(0, 1, radii.size), strict=True):
+    centre = (int(rng.integers(width)), int(rng.integers(height)))
+    cv2.circle(scene, centre, int(round(radius)), float(tone), -1)
+  return cv2.GaussianBlur(scene, (0, 0), 1.0)
+
+
+def _noise(image, rng):
+  return rng.uniform(0, 1, image.shape).astype(np.float32)
+
+
+CONDITIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    'inverted': _inverted,
+    'flipped': _flipped,
+    'upside_down': _upside_down,
+    'cropped': _cropped,
+    'over_exposed': _over_exposed,
+    'photograph': _photograph,
+    'noise': _noise,
+}
+
+
+def condition(name: str, image: np.ndarray, seed: int) -> np.ndarray:
+  """The image under one of `CONDITIONS`: what no model for X-rays should read."""
+  rng = seeds.rng(seed, name, zlib.crc32(np.ascontiguousarray(image).tobytes()))
+  return np.ascontiguousarray(CONDITIONS[name](image, rng), np.float32)

@@ -1,0 +1,195 @@
+"""From stored predictions of changed X-rays to `stress.json`.
+
+Schema (lengths in mm; an unknown figure is null; `score` is a measure as an uncertainty, or
+`ood_score`; figures of a measure with one value everywhere are left out):
+
+    schema_version  1
+    title, truth, status, words
+    published       the thesis's Pearson correlations of mean measure and magnitude or angle
+    elastic         `levels` (fractions of the height), `images`, `error_mm` per level, and
+                    `measures`: name -> `mean` per level, `pearson`, `spearman` (with the level),
+                    `auroc` per level: each level's images against those of level 0
+    rotation        `source`, `levels` (degrees), `error_mm` or null, and `measures`: name -> `value`
+                    per angle, `pearson`, `spearman` (with the absolute angle)
+    separation      changed films -> `films`, `scores`: name -> `auroc`, `aupr`, `fpr_at_95_tpr`
+                    against the same X-rays unchanged
+    shift           changed films -> the outcome of `uncertainty.shift.check` against the
+                    calibration images
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import stats
+
+from ceph_tf.evaluation import analyze, metrics
+from ceph_tf.uncertainty import ranking, shift
+
+SCHEMA_VERSION = 1
+_SOURCE = 'Drevicky & Kodym, BIOIMAGING 2020; their networks, ISBI 2015'
+PUBLISHED = tuple(
+    {'measure': measure, 'model': model, 'elastic': elastic, 'rotation': rotation, 'source': _SOURCE}
+    for measure, model, elastic, rotation in (
+        ('mha', 'one network', -0.95, -0.91), ('spread_mm', 'ensemble', 0.81, 0.95),
+        ('spread_mm', 'MC dropout', 0.85, 0.88)))
+ANGLE_BANDS_DEG = ((10, 20), (20, 30), (30, 45.1))
+_UPRIGHT_DEG = 5  # a head turned less is ordinary
+_ELASTIC_STEPS = 4
+
+
+def measures_of(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Image-level measures [N], lengths in mm where a spacing is known (else px): means over landmarks."""
+  spacing = np.asarray(predictions['spacing_mm'], np.float64)
+  known = np.isfinite(spacing).all()
+  found = {}
+  for key in sorted(k for k in predictions if k.startswith('measure/')):
+    name, value = key.removeprefix('measure/'), np.asarray(predictions[key], np.float64)
+    if name.endswith('_px') and known:
+      name, value = f'{name.removesuffix("_px")}_mm', value * spacing[:, None]
+    found[name] = value.mean(1)
+  return found
+
+
+def scores_of(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Everything that could raise an alarm, [N]: larger is worse."""
+  scores = {name: analyze.uncertainty(name, value) for name, value in measures_of(predictions).items()}
+  return scores | {'ood_score': np.asarray(predictions['ood_score'], np.float64)}
+
+
+def error_mm(predictions: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Radial errors [N, L], NaN where the truth is unknown."""
+  return metrics.radial_error_mm(predictions['points_px'], predictions['truth_px'],
+                                 predictions['spacing_mm'])
+
+
+def rows(predictions: Mapping[str, np.ndarray], chosen: np.ndarray) -> dict[str, np.ndarray]:
+  """The predictions of the films chosen by a mask [N]."""
+  return {name: value[chosen] for name, value in predictions.items()}
+
+
+def correlation(level: np.ndarray, value: np.ndarray) -> dict:
+  """Pearson and Spearman; NaN where one side is constant."""
+  if analyze.status(value)['status'] != 'used' or np.ptp(level) == 0:
+    return {'pearson': np.nan, 'spearman': np.nan}
+  return {'pearson': float(stats.pearsonr(level, value).statistic),
+          'spearman': float(stats.spearmanr(level, value).statistic)}
+
+
+def by_level(level: np.ndarray, value: np.ndarray) -> np.ndarray:
+  """Means over the films of each distinct level, NaN where nothing is known."""
+  found = []
+  for one in np.unique(level):
+    chosen = value[level == one]
+    chosen = chosen[np.isfinite(chosen)]
+    found.append(chosen.mean() if chosen.size else np.nan)
+  return np.array(found)
+
+
+def elastic(predictions: Mapping[str, np.ndarray]) -> dict:
+  """The experiment with distorted copies, as documented at the top of this file."""
+  level = predictions['level']
+  levels = np.unique(level)
+  if len(levels) < 3:
+    raise ValueError(f'{len(levels)} magnitudes: a correlation needs at least 3')
+  error = error_mm(predictions)
+  measures, scores = measures_of(predictions), scores_of(predictions)
+  found = {}
+  for name, score in scores.items():
+    value = measures.get(name, score)
+    if analyze.status(value)['status'] != 'used':
+      continue
+    mean = by_level(level, value)
+    against = [ranking.separation(np.concatenate([score[level == levels[0]], score[level == one]]),
+                                  np.repeat([False, True], [np.sum(level == levels[0]),
+                                                            np.sum(level == one)]))['auroc']
+               for one in levels]
+    found[name] = {'mean': mean.tolist(), **correlation(levels, mean), 'auroc': against}
+  return {'levels': levels.tolist(), 'images': int(np.sum(level == levels[0])),
+          'error_mm': by_level(np.repeat(level, error.shape[1]), error.ravel()).tolist(),
+          'measures': found}
+
+
+def rotation(predictions: Mapping[str, np.ndarray]) -> dict:
+  """The experiment with a turning head."""
+  level, error = predictions['level'], error_mm(predictions)
+  measures = measures_of(predictions) | {'ood_score': predictions['ood_score']}
+  found = {name: {'value': value.tolist(), **correlation(np.abs(level), value)}
+           for name, value in measures.items() if analyze.status(value)['status'] == 'used'}
+  known = np.isfinite(error).any()
+  return {'source': str(predictions['image_id'][0]), 'levels': level.tolist(),
+          'error_mm': np.nanmean(error, 1).tolist() if known else None, 'measures': found}
+
+
+def changed_films(elastic_predictions, rotation_predictions, condition_predictions) -> dict:
+  """Name -> (films unchanged, films changed), each as image-level scores."""
+  level = elastic_predictions['level']
+  levels = np.unique(level)
+  unchanged = scores_of(rows(elastic_predictions, level == levels[0]))
+  pairs = {}
+  for k in np.linspace(0, len(levels) - 1, _ELASTIC_STEPS + 1).round().astype(int)[1:]:
+    pairs[f'elastic, {100 * levels[k]:.2g} % of the height'] = (
+        unchanged, scores_of(rows(elastic_predictions, level == levels[k])))
+  angle = np.abs(rotation_predictions['level'])
+  upright = scores_of(rows(rotation_predictions, angle <= _UPRIGHT_DEG))
+  for low, high in ANGLE_BANDS_DEG:
+    if (band := (angle > low) & (angle < high)).any():
+      pairs[f'rotation, {low} to {int(high)} degrees'] = (upright, scores_of(
+          rows(rotation_predictions, band)))
+  kind = condition_predictions['condition']
+  clean = scores_of(rows(condition_predictions, kind == 'clean'))
+  for name in dict.fromkeys(kind[kind != 'clean'].tolist()):
+    pairs[name.replace('_', ' ')] = clean, scores_of(rows(condition_predictions, kind == name))
+  return pairs
+
+
+def separations(pairs: dict) -> dict:
+  """AUROC, AUPR and FPR at 95 % TPR of each score for each kind of change."""
+  found = {}
+  for change, (before, after) in pairs.items():
+    figures = {}
+    for name in before:
+      both = np.concatenate([before[name], after[name]])
+      if analyze.status(both)['status'] == 'used':
+        figures[name] = ranking.separation(
+            both, np.repeat([False, True], [len(before[name]), len(after[name])]))
+    found[change] = {'films': len(after['ood_score']), 'scores': figures}
+  return found
+
+
+def shifts(pairs: dict, calibration: dict[str, np.ndarray], rng: np.random.Generator,
+           stated: float) -> dict:
+  """What the shift check says about each changed set, by its finite, varying scores."""
+  usable = [name for name, value in calibration.items()
+            if analyze.status(value)['status'] == 'used' and np.isfinite(value).all()
+            and not name.endswith('_px')]  # of images of another size
+  found = {}
+  for change, (_, after) in pairs.items():
+    if len(next(iter(calibration.values()))) >= 2 and usable:
+      found[change] = shift.check({k: calibration[k] for k in usable}, {k: after[k] for k in usable},
+                                  rng, stated=stated)
+  return found
+
+
+def stress(elastic_predictions: Mapping, rotation_predictions: Mapping, condition_predictions: Mapping,
+           calibration: Mapping, title: str, truth: str, stated: float,
+           rng: np.random.Generator) -> dict:
+  """Everything, as documented at the top of this file.
+
+  Args:
+    elastic_predictions, rotation_predictions, condition_predictions: the arrays of
+      `stress_inferrer`.
+    calibration: `predictions.npz` of the calibration split.
+    title: for people.
+    truth: which truth moved along.
+    stated: coverage of the regions, for the words of the shift check.
+    rng: of permutations.
+  """
+  pairs = changed_films(elastic_predictions, rotation_predictions, condition_predictions)
+  return {
+      'schema_version': SCHEMA_VERSION, 'title': title, 'truth': truth,
+      'published': list(PUBLISHED),
+      'elastic': elastic(elastic_predictions),
+      'rotation': rotation(rotation_predictions),
+      'separation': separations(pairs),
+      'shift': shifts(pairs, scores_of(calibration), rng, stated),
+  }

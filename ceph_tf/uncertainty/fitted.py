@@ -1,0 +1,187 @@
+"""What is fitted on training and calibration images and travels inside the SavedModel.
+
+For each image the exported model answers, besides the measures:
+
+    region_radius_px    [B, L]  circle that holds the truth with the stated coverage: its radius
+                                is the landmark's conformal quantile times `total_sd_px`
+    region_ellipse_px2  [B, L, 2, 2]  matrix C of the ellipse r' C^-1 r <= 1 of that coverage:
+                                the conformal quantile^2 times the total covariance
+    bin                 [B, L]  1 (most certain) to Q: quantile bin of the entropy
+    ood_score           [B]     distance of the image from the training images, see `ood`
+    ood_p_value         [B]     conformal p-value of that score among the calibration images
+    uncertainty_p_value [B]     likewise of the mean entropy over the landmarks
+    refer               [B]     bool, the policy: a doctor must look where either p-value is at
+                                most alpha
+
+The policy needs no spacing and has a known price: of images like the calibration images it
+refers at most a share of 2 alpha. All quantities are scale-free or in source pixels, so they hold
+for any spacing. What the calibration set cannot support is absent: regions where it is smaller
+than coverage / (1 - coverage), `refer` where it is smaller than 1 / alpha - 1.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ceph_tf.uncertainty import conformal, ood
+from ceph_tf.uncertainty.ood import Density
+
+RADIUS_MEASURE = 'total_sd_px'
+BIN_MEASURE = 'entropy_nats'
+FLOOR_PX = 0.1  # samples may fall on one pixel, see conformal.FLOOR_MM
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fitted:
+  """The numbers behind the answers above.
+
+  Attributes:
+    coverage: what regions state.
+    alpha: level of the alarms.
+    radius_quantiles, ellipse_quantiles: [L], NaN where the calibration set is too small.
+    thresholds: [L, Q - 1] of `BIN_MEASURE`, not decreasing.
+    density: of the training images' features.
+    ood_scores: [N] of the calibration images, sorted.
+    image_uncertainties: [N], mean over landmarks of `BIN_MEASURE`, sorted.
+  """
+
+  coverage: float
+  alpha: float
+  radius_quantiles: np.ndarray
+  ellipse_quantiles: np.ndarray
+  thresholds: np.ndarray
+  density: Density
+  ood_scores: np.ndarray
+  image_uncertainties: np.ndarray
+
+  @property
+  def has_regions(self) -> bool:
+    return bool(np.isfinite(self.radius_quantiles).any())
+
+  @property
+  def refers(self) -> bool:
+    return (len(self.ood_scores) + 1) * self.alpha >= 1
+
+
+def _quantiles(scores: np.ndarray, coverage: float) -> np.ndarray:
+  enough = conformal.calibration_sizes(scores) >= conformal.needed_images(coverage)
+  found = np.full(scores.shape[1], np.nan)
+  if enough.any():
+    found[enough] = conformal.calibrate(scores[:, enough], coverage)
+  return found
+
+
+def fit(
+    train_features: np.ndarray,
+    features: np.ndarray,
+    residual_px: np.ndarray,
+    covariance_px2: np.ndarray,
+    bin_measure: np.ndarray,
+    coverage: float,
+    bins: int,
+    alpha: float,
+) -> Fitted:
+  """Fits everything.
+
+  Args:
+    train_features: [M, F] of the training images.
+    features: [N, F] of the calibration images, here and below.
+    residual_px: [N, L, 2] truth minus prediction, source pixels, NaN where missing.
+    covariance_px2: [N, L, 2, 2] total covariance.
+    bin_measure: [N, L] `BIN_MEASURE`.
+    coverage: of the regions.
+    bins: Q.
+    alpha: level of the alarms.
+
+  Raises:
+    ValueError: no calibration image, or values that are not finite.
+  """
+  if not len(features):
+    raise ValueError('no calibration image: thresholds and regions need at least one')
+  if not np.isfinite(bin_measure).all():
+    raise ValueError(f'{BIN_MEASURE} of a calibration image is not finite')
+  error = np.linalg.norm(residual_px, axis=-1)
+  sd = np.sqrt(np.trace(covariance_px2, axis1=-2, axis2=-1))
+  density = ood.fit(train_features)
+  return Fitted(
+      coverage, alpha,
+      _quantiles(conformal.scaled_score(error, sd, FLOOR_PX), coverage),
+      _quantiles(conformal.ellipse_score(residual_px, covariance_px2, FLOOR_PX), coverage),
+      np.quantile(bin_measure, np.arange(1, bins) / bins, axis=0).T,
+      density,
+      np.sort(ood.score(tf.constant(features, tf.float32), density).numpy()),
+      np.sort(bin_measure.mean(1)))
+
+
+def p_value(values: tf.Tensor, calibration: np.ndarray) -> tf.Tensor:
+  """(1 + number of calibration values at least as large) / (N + 1), float32 [B]."""
+  above = tf.reduce_sum(tf.cast(calibration[None] >= values[:, None], tf.float32), 1)
+  return (1.0 + above) / (1.0 + len(calibration))
+
+
+def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.Tensor,
+            features: tf.Tensor) -> dict[str, tf.Tensor]:
+  """The outputs documented above, in a graph.
+
+  Args:
+    fitted: of this model.
+    measures: name -> [B, L], in source pixels.
+    covariance_px2: [B, L, 2, 2], likewise.
+    features: [B, F].
+  """
+  u = measures[BIN_MEASURE]
+  above = tf.cast(u[..., None] > fitted.thresholds[None].astype(np.float32), tf.int32)
+  found = {'bin': 1 + tf.reduce_sum(above, -1)}
+  if fitted.has_regions:
+    radius = fitted.radius_quantiles.astype(np.float32)
+    shape = covariance_px2 + FLOOR_PX**2 * tf.eye(2)
+    squared = np.square(fitted.ellipse_quantiles).astype(np.float32)[:, None, None]
+    found['region_radius_px'] = radius * tf.maximum(measures[RADIUS_MEASURE], FLOOR_PX)
+    found['region_ellipse_px2'] = squared * shape
+  found['ood_score'] = ood.score(features, fitted.density)
+  found['ood_p_value'] = p_value(found['ood_score'], fitted.ood_scores)
+  found['uncertainty_p_value'] = p_value(
+      tf.reduce_mean(u, 1), fitted.image_uncertainties.astype(np.float32))
+  if fitted.refers:
+    smallest = tf.minimum(found['ood_p_value'], found['uncertainty_p_value'])
+    found['refer'] = smallest <= fitted.alpha + 1e-6  # 1 / 20 in float32 is above 0.05
+  return found
+
+
+def summary(fitted: Fitted, names: list[str]) -> dict:
+  """For people and `assets.extra/calibration.json`: the policy and the numbers of each landmark."""
+  def plain(values):
+    return [None if not np.isfinite(v) else float(v) for v in values]
+  return {
+      'coverage': fitted.coverage,
+      'calibration_images': len(fitted.ood_scores),
+      'regions': 'stated' if fitted.has_regions else
+                 f'absent: a coverage of {fitted.coverage:g} needs '
+                 f'{conformal.needed_images(fitted.coverage)} calibration images',
+      'refer': f'ood_p_value or uncertainty_p_value <= {fitted.alpha:g}' if fitted.refers else
+               f'absent: alpha={fitted.alpha:g} needs {int(np.ceil(1 / fitted.alpha)) - 1} '
+               'calibration images',
+      'landmarks': names,
+      'radius_quantiles': plain(fitted.radius_quantiles),
+      'ellipse_quantiles': plain(fitted.ellipse_quantiles),
+      'bin_measure': BIN_MEASURE,
+      'thresholds': fitted.thresholds.tolist(),
+  }
+
+
+def save(fitted: Fitted, path: pathlib.Path) -> None:
+  """Writes one .npz file."""
+  density = {f'density_{name}': value for name, value in fitted.density._asdict().items()}
+  fields = {f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted) if f.name != 'density'}
+  np.savez(path, **fields, **density)
+
+
+def load(path: pathlib.Path) -> Fitted:
+  """The inverse of `save`."""
+  with np.load(path, allow_pickle=False) as arrays:
+    stored = dict(arrays)
+  density = Density(*(stored.pop(f'density_{name}') for name in Density._fields))
+  scalars = {name: float(stored.pop(name)) for name in ('coverage', 'alpha')}
+  return Fitted(**scalars, **stored, density=density)
