@@ -95,15 +95,14 @@ class ServableModel(Artifact):
   def saved_model(self) -> pathlib.Path:
     return self.path / 'saved_model'
 
+  @property
+  def calibrated(self) -> bool:
+    """Whether regions, bins and alarms are inside."""
+    return (self.saved_model / 'assets.extra' / 'calibration.json').is_file()
+
   def shown(self) -> tuple[str, str]:
     return 'SavedModel', str(self.saved_model)
 
-
-class RawModel(ServableModel):
-  """A SavedModel that answers with features; what is fitted on them goes into another one."""
-
-  def shown(self) -> None:
-    return None
 
 
 class InfraBlessing(JsonArtifact):

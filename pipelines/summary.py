@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 from ceph_tf.evaluation.plots import measure_label
-from pipelines.artifacts import Artifact, Evaluation, UncertaintyAnalysis
+from pipelines.artifacts import (
+    Artifact,
+    Comparison,
+    Evaluation,
+    ServableModel,
+    StressAnalysis,
+    UncertaintyAnalysis,
+)
 
 
 def lines(artifacts: Iterable[Artifact]) -> Iterator[str]:
@@ -13,11 +20,18 @@ def lines(artifacts: Iterable[Artifact]) -> Iterator[str]:
     artifacts: of a whole run, in the order in which they were made.
   """
   artifacts = list(artifacts)
+  servables = [a for a in artifacts if isinstance(a, ServableModel)]
+  if any(servable.calibrated for servable in servables):  # the others were a step towards these
+    artifacts = [a for a in artifacts if a not in servables or a.calibrated]
   for artifact in artifacts:
     if isinstance(artifact, Evaluation):
       yield from figures(artifact.read())
     elif isinstance(artifact, UncertaintyAnalysis):
       yield from uncertainty(artifact.read())
+    elif isinstance(artifact, StressAnalysis):
+      yield stress(artifact.read())
+    elif isinstance(artifact, Comparison):
+      yield from comparison(artifact.read())
   for artifact in artifacts:
     if shown := artifact.shown():
       label, place = shown
@@ -64,6 +78,26 @@ def uncertainty(analysis: dict) -> Iterator[str]:
            f'{100 * row["coverage"]:.1f} %, mean radius {row["radius_mean_mm"]:.2f} mm')
   else:
     yield f'  regions: no kind covers {100 * regions["stated"]:g} % as stated'
+
+
+def stress(found: dict) -> str:
+  """The headline figures of a `stress.json`: the measure that follows each change best."""
+  words = []
+  for series in ('elastic', 'rotation'):
+    rho = {name: row['pearson'] for name, row in found[series]['measures'].items()
+           if row['pearson'] is not None}
+    best = max(rho, key=lambda name: abs(rho[name]), default=None)
+    words.append(f'{series} ' + ('unknown' if best is None else f'{rho[best]:.2f} ({measure_label(best)})'))
+  return f'  correlation with the change, best measure: {", ".join(words)}'
+
+
+def comparison(found: dict) -> Iterator[str]:
+  """The thesis's table: measured correlations, the published ones in brackets."""
+  yield f'Pearson on {found["split"]}, truth {found["truth"]} (published):'
+  for name, model in found['models'].items():
+    cells = ', '.join(f'{kind.replace("_", " ")} {_known(value)} ({model["published"][kind]:.2f})'
+                      for kind, value in model['correlations'].items())
+    yield f'  {name}, {measure_label(model["measure"])}: {cells}'
 
 
 def _known(value: float | None) -> str:

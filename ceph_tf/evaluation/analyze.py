@@ -20,6 +20,10 @@ patients as [low, high]; a figure that is unknown is null):
         selective       see `selective.evaluate`, points referred
         bins            see `calibrated.bins`
       regions         see `calibrated.regions`
+      recalibrated    likewise, for every second image, with plain circles and ellipses calibrated
+                      on the others: what a user's own labels repair where the set is another
+    shift           see `uncertainty.shift.check`: is the set like the calibration images? Null where
+                    no measure can tell. Needs no labels, and so is there in any case
 """
 
 import dataclasses
@@ -170,6 +174,7 @@ def _subset(cases: Cases, calibration: Cases, used: list[str], cfg: AnalyzeConfi
   error, error_calibration = cases.error_mm(truth), calibration.error_mm(truth)
   u = {name: uncertainty(name, cases.measures[name]) for name in used}
   u_calibration = {name: uncertainty(name, calibration.measures[name]) for name in used}
+  odd = np.arange(len(cases.image_id)) % 2 == 1
   figures = {}
   for name in used:
     if not (np.isfinite(u[name]) & np.isfinite(error)).any():
@@ -194,6 +199,8 @@ def _subset(cases: Cases, calibration: Cases, used: list[str], cfg: AnalyzeConfi
       'regions': calibrated.regions(
           calibration, cases, truth, {name: (u_calibration[name], u[name]) for name in figures},
           cfg.coverage),
+      'recalibrated': calibrated.regions(
+          take(cases, odd), take(cases, ~odd), truth, {}, cfg.coverage),
   }
 
 

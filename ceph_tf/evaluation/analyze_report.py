@@ -23,8 +23,9 @@ def render(analysis: dict, pictures: list[Picture], date: str) -> str:
   title = html.escape(f'Uncertainty: {analysis["title"]}: {analysis["split"]}')
   parts = [f'<h1>{title}</h1>']
   if analysis['status'] != 'computed':
-    return report.page(title, [*parts, f'<p>Not analysed: {html.escape(analysis["words"])}.</p>'])
-  parts.append(_header(analysis, date))
+    return report.page(title, [*parts, f'<p>Not analysed: {html.escape(analysis["words"])}.</p>',
+                               *_shift(analysis)])
+  parts += [_header(analysis, date), *_shift(analysis)]
   for name, found in analysis['subsets'].items():
     parts += [f'<h2>{_SUBSETS[name].capitalize()}: {found["images"]} images</h2>',
               *_subset(found, analysis, pictures if name == 'official' else [])]
@@ -48,6 +49,12 @@ def _header(analysis: dict, date: str) -> str:
           'under the risk-coverage curve.</p>')
 
 
+def _shift(analysis: dict) -> list[str]:
+  """May the regions be trusted on this set? In words."""
+  shift = analysis.get('shift')
+  return [f'<p><b>{html.escape(shift["words"])}</b></p>'] if shift else []
+
+
 def _note(words: str) -> str:
   return f'<p class="note">{html.escape(words)}</p>'
 
@@ -61,6 +68,7 @@ def _subset(found: dict, analysis: dict, pictures: list[Picture]) -> list[str]:
       '<h3>Selective prediction</h3>', _selective(found, analysis['config']['gross_mm']),
       _referral(found), '<h3>Quantile bins</h3>', _bins(found),
       *_regions(found['regions'], analysis),
+      *_recalibrated(found['recalibrated']),
       *(['<h3>Figures</h3>', report.gallery(pictures, 'grid charts')] if pictures else []),
   ]
 
@@ -181,3 +189,14 @@ def _regions(regions: dict, analysis: dict) -> list[str]:
     words += (f' Without regions, for lack of calibration images (at least '
               f'{regions["needed_images"]}): {", ".join(regions["left_out"])}.')
   return [head, report.table(columns, rows), _note(words)]
+
+
+def _recalibrated(regions: dict) -> list[str]:
+  """What the labels of this very set would make of the regions, in a sentence."""
+  if regions['status'] != 'computed':
+    return []
+  kinds = ', '.join(f'{kind}: {report.percent(facts["coverage"])} %, mean radius '
+                    f'{report.number(facts["radius_mean_mm"])} mm'
+                    for kind, facts in regions['kinds'].items())
+  return [_note(f'Calibrated on every second image of this set ({regions["calibration_images"]}) and '
+                f'judged on the others: {kinds}.')]

@@ -53,7 +53,9 @@ def measures_of(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def scores_of(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Everything that could raise an alarm, [N]: larger is worse."""
   scores = {name: analyze.uncertainty(name, value) for name, value in measures_of(predictions).items()}
-  return scores | {'ood_score': np.asarray(predictions['ood_score'], np.float64)}
+  if 'ood_score' in predictions:  # a model without anything fitted has none
+    scores['ood_score'] = np.asarray(predictions['ood_score'], np.float64)
+  return scores
 
 
 def error_mm(predictions: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -152,7 +154,7 @@ def separations(pairs: dict) -> dict:
       if analyze.status(both)['status'] == 'used':
         figures[name] = ranking.separation(
             both, np.repeat([False, True], [len(before[name]), len(after[name])]))
-    found[change] = {'films': len(after['ood_score']), 'scores': figures}
+    found[change] = {'films': len(next(iter(after.values()))), 'scores': figures}
   return found
 
 
@@ -160,12 +162,13 @@ def shifts(pairs: dict, calibration: dict[str, np.ndarray], rng: np.random.Gener
            stated: float) -> dict:
   """What the shift check says about each changed set, by its finite, varying scores."""
   usable = [name for name, value in calibration.items()
-            if analyze.status(value)['status'] == 'used' and np.isfinite(value).all()
-            and not name.endswith('_px')]  # of images of another size
+            if value.size >= 2 and analyze.status(value)['status'] == 'used'
+            and np.isfinite(value).all() and not name.endswith('_px')]  # px of images of another size
   found = {}
   for change, (_, after) in pairs.items():
-    if len(next(iter(calibration.values()))) >= 2 and usable:
-      found[change] = shift.check({k: calibration[k] for k in usable}, {k: after[k] for k in usable},
+    names = [name for name in usable if name in after and np.isfinite(after[name]).all()]
+    if names:
+      found[change] = shift.check({k: calibration[k] for k in names}, {k: after[k] for k in names},
                                   rng, stated=stated)
   return found
 

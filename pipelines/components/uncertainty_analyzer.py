@@ -3,11 +3,19 @@
 import datetime
 from collections.abc import Iterable
 
+from ceph_tf import seeds
 from ceph_tf.config import AnalyzeConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import TRAINING_SPLITS
 from ceph_tf.data.validate import leak_free_ids
-from ceph_tf.evaluation import analyze, analyze_pictures, analyze_report, evaluate, tensorboard
+from ceph_tf.evaluation import (
+    analyze,
+    analyze_pictures,
+    analyze_report,
+    evaluate,
+    stress,
+    tensorboard,
+)
 from pipelines.artifacts import Anomalies, Examples, Predictions, UncertaintyAnalysis
 from pipelines.dsl import In, Out, component
 
@@ -34,7 +42,8 @@ def uncertainty_analyzer(
     examples: with the truths.
     anomalies: names the films that occur more than once.
     analysis: `analysis.json` (see `ceph_tf.evaluation.analyze`), `analysis.html`,
-      `figures/*.png`, `logs/` for TensorBoard. Without labels or spacing it says so.
+      `figures/*.png`, `logs/` for TensorBoard. Without labels or spacing it says so, and
+      whether the images are like the calibration images.
     cfg: coverage, bins, resamples, gross errors.
     split: what `predictions` are of.
     truth: the truth the network was trained on.
@@ -58,7 +67,13 @@ def uncertainty_analyzer(
     found = analyze.analyze(cases, before, clean, unseen, cfg, truth, title, seed)
     charts = analyze_pictures.charts(cases, found)
 
-  analysis.write(evaluate.plain(found))
+  # Needs no labels, so it is done for a set without any, too.
+  scores = stress.scores_of(predictions.read())
+  found['shift'] = stress.shifts({split: (scores, scores)}, stress.scores_of(calibration.read()),
+                                 seeds.rng(seed, 'shift'), cfg.coverage).get(split)
+
+  found = evaluate.plain(found)
+  analysis.write(found)
   (analysis.path / 'figures').mkdir()
   for chart in charts:
     (analysis.path / 'figures' / f'{chart.name}.png').write_bytes(chart.png)

@@ -63,7 +63,7 @@ def test_signatures(exported):
   assert {name: tuple(value.shape) for name, value in answers.items()} == {
       'points_px': (batch, 19, 2), 'samples_px': (batch, samples, 19, 2),
       'covariance_px2': (batch, 19, 2, 2), 'aleatoric_px2': (batch, 19, 2, 2),
-      **{name: (batch, 19) for name in MEASURES}}
+      'features': (batch, 12), **{name: (batch, 19) for name in MEASURES}}
   np.testing.assert_allclose(answers['points_px'], np.mean(answers['samples_px'], 1), rtol=1e-5)
 
 

@@ -25,12 +25,12 @@ def artifact(kind, folder):
   return kind(folder)
 
 
-def predicted(folder, ids):
+def predicted(folder, ids, spacing):
   """Image number i is off by i + 1 px, and its spread says so."""
   found, off = artifact(Predictions, folder), np.arange(1, len(ids) + 1, dtype=np.float32)
   points = TRUTH + off[:, None, None] * np.array([1, 0], np.float32)
   found.write({
-      'image_id': np.array(ids), 'points_px': points, 'samples_px': points[:, None],
+      'image_id': np.array(ids), 'spacing_mm': np.full(len(ids), spacing), 'points_px': points, 'samples_px': points[:, None],
       'covariance_px2': np.broadcast_to(np.eye(2, dtype=np.float32), (len(ids), 19, 2, 2)),
       'measure/spread_px': np.repeat(off[:, None], 19, 1),
       'measure/mha': np.ones((len(ids), 19), np.float32),
@@ -48,7 +48,8 @@ def run(tmp_path):
     anomalies.write({'duplicates': [list(pair) for pair in duplicates]})
     analysis = artifact(UncertaintyAnalysis, tmp_path / 'analysis')
     uncertainty_analyzer.function(
-        predicted(tmp_path / 'predictions', test_ids), predicted(tmp_path / 'before', BEFORE),
+        predicted(tmp_path / 'predictions', test_ids, spacing),
+        predicted(tmp_path / 'before', BEFORE, spacing),
         examples, anomalies, analysis, cfg=AnalyzeConfig(bootstrap=5), split='test',
         truth='truth', title='baseline, smoke', seed=0)
     return analysis
@@ -94,9 +95,17 @@ def test_predictions_of_other_images_are_refused(run):
     run(test_ids=['y', *TEST])
 
 
+def test_the_page_says_whether_regions_may_be_trusted_also_without_labels(run):
+  words = run().read()['shift']['words']  # errors, and so spreads, of six and ten images are alike
+  assert 'no reason to distrust' in words or 'cannot be vouched for' in words
+
+
 def test_the_graph_has_an_analyzer_where_there_is_something_to_calibrate_on():
   names = [node.name for node in pipeline.build(Experiment(), 'pushed')]
-  assert names[-2:] == ['bulk_inferrer_calibration', 'uncertainty_analyzer']
+  assert names.index('calibrator') < names.index('calibrated_exporter') < names.index('bulk_inferrer')
+  assert names[-5:] == ['uncertainty_analyzer', 'stress_elastic', 'stress_rotation', 'stress_condition',
+                        'stress_analyzer']
   without = Experiment(data=DataConfig(calibration_images=0))
   names = [node.name for node in pipeline.build(without, 'pushed')]
-  assert 'uncertainty_analyzer' not in names and 'bulk_inferrer_calibration' not in names
+  assert 'exporter' in names and 'pusher' in names
+  assert not {'uncertainty_analyzer', 'calibrator', 'stress_analyzer'} & set(names)

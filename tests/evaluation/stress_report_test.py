@@ -1,0 +1,95 @@
+"""Charts, overlays and page of the experiments with changed X-rays."""
+
+import base64
+
+import cv2
+import numpy as np
+import pytest
+
+from ceph_tf.data.stress_films import Film
+from ceph_tf.evaluation import stress_report
+
+WORDS = 'The 90 % regions should not be trusted on <this> set.'
+
+
+@pytest.fixture
+def found():
+  """The content of a small `stress.json`."""
+  curve = {'mean': [1.0, 2.0, 4.0], 'pearson': 0.987, 'spearman': 1.0, 'auroc': [0.5, 0.75, 1.0]}
+  turned = {'value': [3.0, 1.0, 3.5], 'pearson': 0.876, 'spearman': 0.5}
+  score = {'auroc': 0.934, 'aupr': 0.9, 'fpr_at_95_tpr': 0.27}
+  return {
+      'schema_version': 1, 'title': 'a <model>', 'truth': 'senior & junior',
+      'published': [{'measure': 'mha', 'model': 'one network', 'elastic': -0.95, 'rotation': -0.91}],
+      'elastic': {'levels': [0.0, 0.02, 0.04], 'images': 2, 'error_mm': [0.5, None, 3.0],
+                  'measures': {'mha': curve, 'spread_mm': curve, 'ood_score': curve}},
+      'rotation': {'source': 'phantom', 'levels': [-45.0, 0.0, 45.0], 'error_mm': [4.0, 1.0, 4.0],
+                   'measures': {'mha': turned, 'spread_mm': turned}},
+      'separation': {'noise': {'films': 7, 'scores': {'mha': score}},
+                     'flipped': {'films': 8, 'scores': {'ood_score': score | {'auroc': None}}}},
+      'shift': {'noise': {'words': WORDS}}}
+
+
+def image_of(picture):
+  decoded = cv2.imdecode(np.frombuffer(picture.png, np.uint8), cv2.IMREAD_COLOR)
+  assert decoded is not None, picture.name
+  return decoded
+
+
+def test_charts_are_pictures_of_a_plausible_size(found):
+  pictures = stress_report.charts(found)
+  assert [picture.name for picture in pictures] == ['elastic', 'elastic_auroc', 'rotation']
+  for picture in pictures:
+    height, width = image_of(picture).shape[:2]
+    assert 200 < height < 3000 and 500 < width < 3000
+    assert image_of(picture).std() > 5  # something is drawn
+  assert '2 X-rays' in pictures[0].caption and 'phantom' in pictures[2].caption
+
+
+def test_without_a_truth_the_chart_lacks_the_panel_of_the_errors(found):
+  wide = image_of(stress_report.charts(found)[2]).shape[1]
+  found['rotation']['error_mm'] = None
+  pictures = stress_report.charts(found)
+  assert image_of(pictures[2]).shape[1] < wide  # two panels instead of three
+  page = stress_report.render(found, pictures, 'today')
+  assert 'Changed X-rays' in page
+  found['elastic']['error_mm'] = [None, None, None]
+  assert image_of(stress_report.charts(found)[0]).shape[1] < image_of(pictures[0]).shape[1]
+
+
+def test_the_page_holds_each_picture_and_what_the_shift_check_says(found):
+  pictures = stress_report.charts(found)
+  page = stress_report.render(found, pictures, '2026-01-01')
+  for picture in pictures:
+    assert base64.b64encode(picture.png).decode() in page, picture.name
+  assert 'should not be trusted on &lt;this&gt; set.' in page
+  assert '<model>' not in page and 'a &lt;model&gt;' in page and 'senior &amp; junior' in page
+  assert '2026-01-01' in page
+
+
+def test_the_page_shows_correlations_published_ones_and_separations(found):
+  page = stress_report.render(found, [], 'today')
+  assert '<td>MHA</td><td>0.99</td><td>1.00</td><td>0.88</td><td>0.50</td>' in page
+  assert '<td>one network: -0.95 / -0.91</td>' in page
+  # The OOD score is constant in the rotation, and nobody published it.
+  assert '<td>OOD score</td><td>0.99</td><td>1.00</td><td>–</td><td>–</td><td></td>' in page
+  assert '<td>noise</td><td>7</td><td>93 (27)</td><td></td>' in page
+  assert '<td>flipped</td><td>8</td><td></td><td></td>' in page
+
+
+def test_an_overlay_draws_the_films_of_the_given_rows():
+  rng = np.random.default_rng(0)
+  films = [Film('x', 'elastic', 0.0, '', np.zeros((80, 64), np.float32), np.zeros((3, 2)), 0.5)] * 2
+  points = rng.uniform(10, 50, (5, 3, 2))
+  truth = points + 2
+  truth[1, 0] = np.nan
+  predictions = {'points_px': points, 'truth_px': truth, 'measure/total_sd_px': np.full((5, 3), 4.0),
+                 'samples_px': points[:, None] + rng.normal(0, 2, (5, 6, 3, 2))}
+  first = stress_report.overlay('elastic_overlay', films, predictions, [0, 1], ['0 %', '4 %'])
+  other = stress_report.overlay('elastic_overlay', films, predictions, [0, 4], ['0 %', '4 %'])
+  assert first.name == 'elastic_overlay' and first.caption
+  height, width = image_of(first).shape[:2]
+  assert 200 < height < 2000 and width > 1.2 * height  # two films of 64 x 80 beside each other
+  half = width // 2
+  np.testing.assert_array_equal(image_of(first)[:, :half - 20], image_of(other)[:, :half - 20])
+  assert (image_of(first)[:, half:] != image_of(other)[:, half:]).any()

@@ -1,0 +1,237 @@
+"""What is fitted on calibration images: by hand, saved and loaded, and its promises by simulation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+
+from ceph_tf import seeds
+from ceph_tf.uncertainty import fitted as fitting
+
+NAN = np.nan
+NAMES = ['sella', 'nasion']
+
+
+def covariances(rng, n, landmarks):
+  roots = rng.normal(size=(n, landmarks, 2, 2)) + np.eye(2)
+  return roots @ np.swapaxes(roots, -1, -2) + 0.2 * np.eye(2)
+
+
+def made(n=19, landmarks=2, name='made', features=4):
+  rng = seeds.rng(0, name)
+  covariance = covariances(rng, n, landmarks)
+  residual = np.einsum('nlij,nlj->nli', np.linalg.cholesky(covariance), rng.normal(size=(n, landmarks, 2)))
+  return {
+      'train_features': rng.normal(size=(40, features)),
+      'features': rng.normal(size=(n, features)),
+      'residual_px': residual,
+      'covariance_px2': covariance,
+      'bin_measure': rng.gamma(2, size=(n, landmarks)),
+  }
+
+
+def fit(arrays, coverage=0.9, bins=5, alpha=0.05):
+  return fitting.fit(**arrays, coverage=coverage, bins=bins, alpha=alpha)
+
+
+def answers(fitted, arrays):
+  sd = np.sqrt(np.trace(arrays['covariance_px2'], axis1=-2, axis2=-1))
+  measures = {'total_sd_px': tf.constant(sd, tf.float32),
+              'entropy_nats': tf.constant(arrays['bin_measure'], tf.float32)}
+  found = fitting.answers(fitted, measures, tf.constant(arrays['covariance_px2'], tf.float32),
+                          tf.constant(arrays['features'], tf.float32))
+  return {name: value.numpy() for name, value in found.items()}
+
+
+@pytest.mark.parametrize('n', [19, 4])
+def test_loaded_is_what_was_saved(tmp_path, n):
+  fitted = fit(made(n))
+  fitting.save(fitted, tmp_path / 'fitted.npz')
+  loaded = fitting.load(tmp_path / 'fitted.npz')
+  for field in dataclasses.fields(fitted):
+    if field.name != 'density':
+      np.testing.assert_array_equal(getattr(loaded, field.name), getattr(fitted, field.name))
+  assert (type(loaded.coverage), type(loaded.alpha)) == (float, float)
+  for name, value in fitted.density._asdict().items():
+    np.testing.assert_array_equal(getattr(loaded.density, name), value)
+  assert fitting.summary(loaded, NAMES) == fitting.summary(fitted, NAMES)
+  for name, value in answers(fitted, made(n)).items():
+    np.testing.assert_array_equal(answers(loaded, made(n))[name], value)
+
+
+def test_radius_is_the_18th_smallest_of_19_ratios_times_the_uncertainty():
+  arrays = made(19)
+  fitted = fit(arrays)
+  sd = np.sqrt(arrays['covariance_px2'][..., 0, 0] + arrays['covariance_px2'][..., 1, 1])
+  ratio = np.hypot(arrays['residual_px'][..., 0], arrays['residual_px'][..., 1]) / sd
+  new = made(3, name='new')
+  new_sd = np.sqrt(new['covariance_px2'][..., 0, 0] + new['covariance_px2'][..., 1, 1])
+  expected = np.sort(ratio, 0)[17] * new_sd
+  np.testing.assert_allclose(answers(fitted, new)['region_radius_px'], expected, rtol=1e-5)
+
+
+def test_radius_of_a_certain_landmark_has_a_floor():
+  arrays = made(19)
+  arrays['covariance_px2'] = np.zeros((19, 2, 2, 2))
+  arrays['residual_px'] = np.zeros((19, 2, 2)) + [3.0, 4.0]
+  found = answers(fit(arrays), arrays)
+  np.testing.assert_allclose(found['region_radius_px'], 5.0, rtol=1e-5)
+  np.testing.assert_allclose(found['region_ellipse_px2'], np.broadcast_to(25 * np.eye(2), (19, 2, 2, 2)),
+                             rtol=1e-4, atol=1e-6)
+
+
+def test_circle_and_ellipse_hold_18_of_19_calibration_truths():
+  arrays = made(19)
+  found = answers(fit(arrays), arrays)
+  residual = arrays['residual_px']
+  inside = np.linalg.norm(residual, axis=-1) <= found['region_radius_px'] * (1 + 1e-5)
+  np.testing.assert_array_equal(inside.sum(0), [18, 18])
+  distance = np.einsum('nli,nlij,nlj->nl', residual, np.linalg.inv(found['region_ellipse_px2']), residual)
+  np.testing.assert_array_equal((distance <= 1 + 1e-4).sum(0), [18, 18])
+  for landmark in range(2):  # by hand: without the last but one in Mahalanobis distance
+    shape = arrays['covariance_px2'][:, landmark] + 0.01 * np.eye(2)
+    mahalanobis = np.einsum('ni,nij,nj->n', residual[:, landmark], np.linalg.inv(shape), residual[:, landmark])
+    assert np.argmax(mahalanobis) == np.flatnonzero(distance[:, landmark] > 1 + 1e-4)
+
+
+def test_a_missing_truth_takes_no_part_and_too_few_make_its_region_absent():
+  arrays = made(20)
+  arrays['residual_px'][0, 0] = NAN
+  without = {name: value if name == 'train_features' else value[1:] for name, value in arrays.items()}
+  np.testing.assert_array_equal(fit(arrays).radius_quantiles[0], fit(without).radius_quantiles[0])
+  arrays['residual_px'][:12, 0] = NAN
+  fitted = fit(arrays)
+  np.testing.assert_array_equal(np.isnan(fitted.radius_quantiles), [True, False])
+  np.testing.assert_array_equal(np.isnan(fitted.ellipse_quantiles), [True, False])
+  found = answers(fitted, arrays)
+  assert np.isnan(found['region_radius_px'][:, 0]).all() and np.isfinite(found['region_radius_px'][:, 1]).all()
+  summary = fitting.summary(fitted, NAMES)
+  assert summary['radius_quantiles'][0] is None and summary['radius_quantiles'][1] > 0
+
+
+def test_bins_by_hand():
+  arrays = made(9, landmarks=2)
+  arrays['bin_measure'] = np.stack([np.arange(9.0), 10 * np.arange(9.0)], 1)
+  fitted = fit(arrays, coverage=0.5, bins=4)
+  np.testing.assert_allclose(fitted.thresholds, [[2, 4, 6], [20, 40, 60]])
+  new = made(7, name='new')
+  new['bin_measure'] = np.array([[-1, 500], [2, 40], [2.01, 40.01], [4, 20], [5, 19], [6, 60], [6.01, 60.1]])
+  np.testing.assert_array_equal(answers(fitted, new)['bin'],
+                                [[1, 4], [1, 2], [2, 3], [2, 1], [3, 1], [3, 3], [4, 4]])
+
+
+def test_p_value_by_hand():
+  calibration = np.array([1, 2, 2, 5], np.float32)
+  found = fitting.p_value(tf.constant([0.0, 1.0, 2.0, 2.5, 5.0, 6.0]), calibration)
+  np.testing.assert_allclose(found, [1, 1, 0.8, 0.4, 0.4, 0.2], rtol=1e-6)
+
+
+def test_a_strange_or_an_uncertain_image_is_referred_and_an_ordinary_one_is_not():
+  arrays = made(19)
+  fitted = fit(arrays)
+  new = {name: np.repeat(value[:1], 3, 0) for name, value in made(19).items()}
+  new['features'][:] = arrays['train_features'].mean(0)
+  new['bin_measure'][:] = np.median(arrays['bin_measure'])
+  new['features'][1] += 100
+  new['bin_measure'][2] += 100
+  found = answers(fitted, new)
+  np.testing.assert_array_equal(found['refer'], [False, True, True])
+  np.testing.assert_allclose(found['ood_p_value'][[0, 1]], [1, 1 / 20])
+  np.testing.assert_allclose(found['uncertainty_p_value'][2], 1 / 20)
+  assert found['uncertainty_p_value'][0] > 0.05 and found['ood_score'][1] > 10 * found['ood_score'][0]
+
+
+def test_an_image_whose_features_are_not_finite_is_referred():
+  arrays = made(19)
+  new = {name: value[:2].copy() for name, value in arrays.items()}
+  new['features'][1] = NAN
+  assert answers(fit(arrays), new)['refer'][1]
+
+
+@pytest.mark.parametrize(('n', 'alpha', 'refers'), [(10, 0.05, False), (18, 0.05, False), (19, 0.05, True),
+                                                   (8, 0.1, False), (9, 0.1, True), (99, 0.01, True)])
+def test_refer_is_absent_where_no_image_could_be_referred(n, alpha, refers):
+  fitted = fit(made(n), alpha=alpha, coverage=0.5)
+  found = answers(fitted, made(n))
+  assert (fitted.refers, 'refer' in found) == (refers, refers)
+  assert {'bin', 'ood_score', 'ood_p_value', 'uncertainty_p_value'} <= set(found)
+  stated = fitting.summary(fitted, NAMES)['refer']
+  needed = round(1 / alpha) - 1
+  assert stated == (f'ood_p_value or uncertainty_p_value <= {alpha}' if refers else
+                    f'absent: alpha={alpha} needs {needed} calibration images')
+
+
+@pytest.mark.parametrize(('n', 'stated'), [(4, False), (8, False), (9, True)])
+def test_regions_are_absent_where_the_calibration_set_is_too_small(n, stated):
+  fitted = fit(made(n))
+  found = answers(fitted, made(n))
+  assert ('region_radius_px' in found, 'region_ellipse_px2' in found) == (stated, stated)
+  summary = fitting.summary(fitted, NAMES)
+  assert summary['calibration_images'] == n and summary['landmarks'] == NAMES
+  assert summary['regions'] == (
+      'stated' if stated else 'absent: a coverage of 0.9 needs 9 calibration images')
+  assert (summary['radius_quantiles'] == [None, None]) != stated
+
+
+def test_no_calibration_image_is_an_error():
+  arrays = {name: value if name == 'train_features' else value[:0] for name, value in made().items()}
+  with pytest.raises(ValueError, match='no calibration image'):
+    fit(arrays)
+
+
+@pytest.mark.parametrize('name', ['train_features', 'features', 'covariance_px2', 'bin_measure'])
+@pytest.mark.parametrize('bad', [NAN, np.inf])
+def test_values_that_are_not_finite_are_errors(name, bad):
+  arrays = made(19)
+  arrays[name][2, 1] = bad
+  with pytest.raises(ValueError):
+    fit(arrays)
+
+
+def test_an_infinite_residual_is_an_error():
+  arrays = made(19)
+  arrays['residual_px'][:3, 1] = np.inf
+  with pytest.raises(ValueError):
+    fit(arrays)
+
+
+def drawn(everything, rows):
+  return {name: value if name == 'train_features' else value[rows] for name, value in everything.items()}
+
+
+def test_promises_hold_on_exchangeable_images():
+  n, new, alpha, coverage = 99, 3000, 0.05, 0.9
+  everything = made(n + new, name='exchangeable')
+  fitted = fit(drawn(everything, slice(0, n)), coverage=coverage, alpha=alpha)
+  test = drawn(everything, slice(n, None))
+  found = answers(fitted, test)
+  # Of infinitely many new images the share inside is Beta(k, n + 1 - k), k = 90; 3000 add sampling.
+  k = 90
+  low, high = scipy.stats.betabinom.ppf([1e-3, 1 - 1e-3], new, k, n + 1 - k) / new
+  circles = (np.linalg.norm(test['residual_px'], axis=-1) <= found['region_radius_px']).mean(0)
+  assert (low <= circles).all() and (circles <= high).all()
+  inverse = np.linalg.inv(found['region_ellipse_px2'])
+  distance = np.einsum('nli,nlij,nlj->nl', test['residual_px'], inverse, test['residual_px'])
+  ellipses = (distance <= 1).mean(0)
+  assert (low <= ellipses).all() and (ellipses <= high).all()
+  # Each alarm refers alpha: 5 of 100 ranks, a Beta(5, 95) share.
+  low, high = scipy.stats.betabinom.ppf([1e-3, 1 - 1e-3], new, 5, 95) / new
+  for name in ('ood_p_value', 'uncertainty_p_value'):
+    assert low <= (found[name] <= alpha + 1e-6).mean() <= high
+  assert (found['refer'].mean()) <= 2 * high
+
+
+def test_over_many_calibration_sets_at_most_2_alpha_are_referred():
+  repeats, n, alpha = 60, 19, 0.05
+  everything = made(repeats * (n + 10), landmarks=1, name='many')
+  shares = []
+  for i in range(repeats):
+    start = i * (n + 10)
+    fitted = fit(drawn(everything, slice(start, start + n)), alpha=alpha)
+    shares.append(answers(fitted, drawn(everything, slice(start + n, start + n + 10)))['refer'].mean())
+  margin = 3 * np.std(shares) / np.sqrt(repeats)
+  # The two alarms are independent here: 1 - 0.95^2 of the images.
+  assert abs(np.mean(shares) - (1 - (1 - alpha)**2)) <= margin < 0.06
+  assert np.mean(shares) <= 2 * alpha + margin
