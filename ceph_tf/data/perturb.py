@@ -3,6 +3,7 @@
 Images are float32 [h, w] in 0..1, points [L, 2] (x, y) in their pixels.
 """
 
+import functools
 import zlib
 from collections.abc import Callable
 
@@ -48,15 +49,28 @@ def elastic(
     one place.
   """
   height, width = image.shape
-  cfg = AugmentConfig(rotate_deg=0, scale=0, shift=0, elastic_px=magnitude * height,
-                      elastic_grid_px=max(grid * height, 4.0))
-  drawn = augment.draw(seeds.tensor(seed, 'elastic'), 1, (height, width), cfg)
-  warped = augment.warp(drawn, tf.constant(image[None, ..., None]))
-  start = tf.constant(points_px[None], tf.float32)
-  moved = augment.move_points(drawn, start)
-  back = moved + augment.displacement(drawn, moved)
-  off = tf.norm(back - start, axis=-1, keepdims=True)
-  return warped[0, ..., 0].numpy(), tf.where(off <= _CONVERGED_PX, moved, np.nan)[0].numpy()
+  field, moved = _distortion(height, width, max(grid * height, 4.0))(
+      seeds.tensor(seed, 'elastic'), tf.constant(magnitude * height, tf.float32),
+      tf.constant(points_px[None], tf.float32))
+  from_x, from_y = field.numpy()
+  warped = cv2.remap(image, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+  return warped, moved.numpy()
+
+
+@functools.lru_cache(maxsize=8)
+def _distortion(height: int, width: int, grid_px: float):
+  """A compiled function of seed, strength and points for images of one size."""
+  cfg = AugmentConfig(rotate_deg=0, scale=0, shift=0, elastic_px=1, elastic_grid_px=grid_px)
+
+  @tf.function
+  def distort(seed, strength_px, points_px):
+    drawn = augment.draw(seed, 1, (height, width), cfg)
+    drawn = drawn._replace(control_px=strength_px * drawn.control_px)
+    moved = augment.move_points(drawn, points_px)
+    off = tf.norm(moved + augment.displacement(drawn, moved) - points_px, axis=-1, keepdims=True)
+    return augment.source_of_pixels(drawn)[0], tf.where(off <= _CONVERGED_PX, moved, np.nan)[0]
+
+  return distort
 
 
 def _inverted(image, rng):

@@ -56,10 +56,9 @@ def test_shrunk_covariance_is_that_of_the_paper(n, f):
 
 def test_shrunk_covariance_by_hand():
   x = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-  # sample diag(2, 0.5), m = 1.25, d2 = 0.5625; (4 + .25, 4 + .25, .25 + 4, .25 + 4)
-  # are |xx' - sample|^2 F, their sum / (F n^2) = 17 / 32 / ... below.
-  each = [4.0 + 0.25, 4.0 + 0.25, 4.0 + 0.25, 4.0 + 0.25]
-  weight = sum(each) / 2 / 16 / 0.5625
+  # sample = diag(2, 0.5), m = 1.25, d2 = 0.5625; |xx' - sample|^2 is 4 + 0.25 before division by F.
+  each = [4.25 / 2] * 4
+  weight = sum(each) / 4**2 / 0.5625
   np.testing.assert_allclose(weight, 0.9444444444444444)
   np.testing.assert_allclose(ood.shrunk_covariance(x), np.diag(
       [weight * 1.25 + (1 - weight) * 2, weight * 1.25 + (1 - weight) * 0.5]))

@@ -1,0 +1,95 @@
+"""The calibrator on TFRecords and two predictions.npz, as a runner would call it."""
+
+import numpy as np
+import pytest
+
+from ceph_tf import seeds
+from ceph_tf.config import AnalyzeConfig
+from ceph_tf.data import examples as tfrecords
+from ceph_tf.data.records import LANDMARKS, DataError, Record
+from ceph_tf.uncertainty import fitted as fitting
+from pipelines.artifacts import Anomalies, Calibration, Examples, Predictions
+from pipelines.components.calibrator import calibrator
+
+TRUTH = np.stack([np.linspace(10, 90, 19), np.linspace(20, 100, 19)], -1).astype(np.float32)
+TRAIN, BEFORE = [f'x{i}' for i in range(12)], [f'c{i}' for i in range(10)]
+SPLITS = dict.fromkeys(TRAIN, 'train') | {'v': 'validation', 't': 'test'} | dict.fromkeys(
+    BEFORE, 'calibration')
+
+
+def artifact(kind, folder):
+  folder.mkdir()
+  return kind(folder)
+
+
+def record(image_id, split):
+  return Record(image_id, b'png', 0.5, split, image_id, {'truth': TRUTH}, 120, 100, LANDMARKS)
+
+
+def predicted(folder, ids):
+  """Image number i is off by i + 1 px; its entropy is i, its covariance 4 px^2."""
+  found, off = artifact(Predictions, folder), np.arange(1, len(ids) + 1, dtype=np.float32)
+  found.write({
+      'image_id': np.array(ids), 'points_px': TRUTH + off[:, None, None] * np.array([0.6, 0.8], np.float32),
+      'covariance_px2': np.broadcast_to(4 * np.eye(2, dtype=np.float32), (len(ids), 19, 2, 2)),
+      'measure/entropy_nats': np.repeat(off[:, None] - 1, 19, 1),
+      'features': seeds.rng(0, 'features', len(ids)).normal(size=(len(ids), 3)).astype(np.float32)})
+  return found
+
+
+@pytest.fixture
+def run(tmp_path):
+  def calibrate(duplicates=(), truth='truth', **changed):
+    examples = artifact(Examples, tmp_path / 'examples')
+    anomalies = artifact(Anomalies, tmp_path / 'anomalies')
+    tfrecords.write([record(i, split) for i, split in SPLITS.items()], examples.path, 2, 'csv')
+    anomalies.write({'duplicates': [list(pair) for pair in duplicates]})
+    fitted = artifact(Calibration, tmp_path / 'fitted')
+    calibrator.function(
+        predicted(tmp_path / 'train', TRAIN), predicted(tmp_path / 'before', BEFORE), examples, anomalies,
+        fitted, cfg=AnalyzeConfig(**({'bins': 2, 'alpha': 0.1} | changed)), truth=truth)
+    assert not fitted.missing_files()
+    return fitting.load(fitted.fitted)
+  return calibrate
+
+
+def test_quantiles_and_thresholds_by_hand(run):
+  found = run()
+  # Errors 1 .. 10 px over an SD of sqrt(4 + 4): the tenth, ceil(11 * 0.9).
+  np.testing.assert_allclose(found.radius_quantiles, np.full(19, 10 / np.sqrt(8)), rtol=1e-5)
+  # An ellipse of variance 4 px^2, and its floor of 0.1 px.
+  np.testing.assert_allclose(found.ellipse_quantiles, np.full(19, 10 / np.sqrt(4.01)), rtol=1e-5)
+  np.testing.assert_allclose(found.thresholds, np.full((19, 1), 4.5))
+  np.testing.assert_allclose(found.image_uncertainties, np.arange(10))
+  assert (found.coverage, found.alpha) == (0.9, 0.1) and found.refers and found.has_regions
+
+
+def test_the_density_is_that_of_the_training_images(run):
+  found = run()
+  features = seeds.rng(0, 'features', len(TRAIN)).normal(size=(len(TRAIN), 3))
+  np.testing.assert_allclose(found.density.mean, features.mean(0), atol=1e-6)
+  assert len(found.ood_scores) == 10 and (np.diff(found.ood_scores) >= 0).all()
+
+
+@pytest.mark.parametrize('other', ['x3', 'v'])
+def test_copies_of_training_films_are_left_out(run, other):
+  found = run([('c9', other), ('c1', 't')])  # a test film may look like a calibration film
+  # Errors 1 .. 9: the ninth, ceil(10 * 0.9).
+  np.testing.assert_allclose(found.radius_quantiles, np.full(19, 9 / np.sqrt(8)), rtol=1e-5)
+  assert found.image_uncertainties.tolist() == list(range(9)) and len(found.ood_scores) == 9
+
+
+def test_films_repeated_among_the_calibration_films_count_once(run):
+  found = run([('c0', 'c4')])
+  assert found.image_uncertainties.tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
+def test_too_few_films_state_no_regions_and_refer_nobody(run):
+  found = run([('c9', 'x0'), ('c8', 'x1')])
+  assert np.isnan(found.radius_quantiles).all() and not found.has_regions and not found.refers
+  np.testing.assert_allclose(found.thresholds, np.full((19, 1), 3.5))
+
+
+def test_nothing_but_copies_is_refused(run):
+  with pytest.raises(DataError, match='all 10 calibration images'):
+    run([(image, 'x0') for image in BEFORE])
