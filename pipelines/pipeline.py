@@ -113,16 +113,17 @@ def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Se
 def _stress(experiment: Experiment, examples: Output, servable: Output, blessing: Output,
             calibration: Output, title: str, prefix: str) -> list[Node]:
   """Changed X-rays: predictions of each series, and what they say."""
-  common = {'cfg': experiment.stress, 'split': experiment.evaluate.split,
-            'truth': experiment.train.truth, 'seed': experiment.seed}
+  common = {'split': experiment.evaluate.split, 'truth': experiment.train.truth, 'seed': experiment.seed}
+  of_test_images = dataclasses.replace(experiment.stress, volume='', volume_axes='')
   inferrers = {
       series: stress_inferrer(
           servable=servable, examples=examples, blessing=blessing, series=series,
+          cfg=experiment.stress if series == 'rotation' else of_test_images,  # another CT: no new copies
           dataset=experiment.data.dataset, name=f'{prefix}stress_{series}', **common)
       for series in SERIES}
   analysis = stress_analyzer(
-      calibration=calibration, examples=examples, analyze=experiment.analyze, title=title,
-      name=f'{prefix}stress_analyzer',
+      calibration=calibration, examples=examples, cfg=experiment.stress, analyze=experiment.analyze,
+      title=title, name=f'{prefix}stress_analyzer',
       **{series: node['predictions'] for series, node in inferrers.items()}, **common)
   return [*inferrers.values(), analysis]
 
