@@ -26,7 +26,7 @@ from pipelines import experiments
 LANDMARKS = 19
 BATCH = flags.DEFINE_integer('batch', 4, 'Images at once.', lower_bound=1)
 ROUNDS = flags.DEFINE_integer('rounds', 7, 'Rounds; each measures everything once.', lower_bound=1)
-REPEATS = flags.DEFINE_integer('repeats', 50, 'Calls of a measure in a round: one is too short.', lower_bound=1)
+REPEATS = flags.DEFINE_integer('repeats', 50, 'Calls of a measure in a round.', lower_bound=1)
 
 
 def compiled(function: Callable, *arguments) -> Callable:

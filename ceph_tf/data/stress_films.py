@@ -48,7 +48,7 @@ def magnitudes(cfg: StressConfig) -> np.ndarray:
 
 
 def angles(cfg: StressConfig) -> np.ndarray:
-  """-45 to 45 degrees, 0 among them."""
+  """From about -45 to 45 degrees, 0 among them."""
   half = np.arange(0, 45 + 1e-9, cfg.angle_step_deg)
   return np.concatenate([-half[:0:-1], half])
 

@@ -100,8 +100,10 @@ def fit(
   """
   if not len(features):
     raise ValueError('no calibration image: thresholds and regions need at least one')
-  if not np.isfinite(bin_measure).all():
-    raise ValueError(f'{BIN_MEASURE} of a calibration image is not finite')
+  for name, values in ((BIN_MEASURE, bin_measure), ('covariance_px2', covariance_px2),
+                       ('features', features)):
+    if not np.isfinite(values).all():
+      raise ValueError(f'{name} of a calibration image is not finite')
   error = np.linalg.norm(residual_px, axis=-1)
   sd = np.sqrt(np.trace(covariance_px2, axis1=-2, axis2=-1))
   density = ood.fit(train_features)
@@ -132,7 +134,8 @@ def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.T
     features: [B, F].
   """
   u = measures[BIN_MEASURE]
-  above = tf.cast(u[..., None] > fitted.thresholds[None].astype(np.float32), tf.int32)
+  # Not `>`: what is not a number is not certain.
+  above = tf.cast(tf.logical_not(u[..., None] <= fitted.thresholds[None].astype(np.float32)), tf.int32)
   found = {'bin': 1 + tf.reduce_sum(above, -1)}
   if fitted.has_regions:
     radius = fitted.radius_quantiles.astype(np.float32)

@@ -105,9 +105,7 @@ def test_without_truth_there_is_no_error():
 
 def test_one_missing_truth_leaves_the_other_errors():
   predictions = elastic()
-  predictions['truth_px'][2] += 100
-  predictions['truth_px'][2, 0] = np.nan
-  predictions['truth_px'][2, 1] = np.nan
+  predictions['truth_px'][2] = np.nan
   assert stress.elastic(predictions)['error_mm'] == pytest.approx([0, 2, 4])
 
 

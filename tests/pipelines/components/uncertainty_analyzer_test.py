@@ -30,7 +30,8 @@ def predicted(folder, ids, spacing):
   found, off = artifact(Predictions, folder), np.arange(1, len(ids) + 1, dtype=np.float32)
   points = TRUTH + off[:, None, None] * np.array([1, 0], np.float32)
   found.write({
-      'image_id': np.array(ids), 'spacing_mm': np.full(len(ids), spacing), 'points_px': points, 'samples_px': points[:, None],
+      'image_id': np.array(ids), 'spacing_mm': np.full(len(ids), spacing),
+      'points_px': points, 'samples_px': points[:, None],
       'covariance_px2': np.broadcast_to(np.eye(2, dtype=np.float32), (len(ids), 19, 2, 2)),
       'measure/spread_px': np.repeat(off[:, None], 19, 1),
       'measure/mha': np.ones((len(ids), 19), np.float32),
