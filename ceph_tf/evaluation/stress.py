@@ -70,8 +70,8 @@ def rows(predictions: Mapping[str, np.ndarray], chosen: np.ndarray) -> dict[str,
 
 
 def correlation(level: np.ndarray, value: np.ndarray) -> dict:
-  """Pearson and Spearman; NaN where one side is constant."""
-  if analyze.status(value)['status'] != 'used' or np.ptp(level) == 0:
+  """Pearson and Spearman; NaN where one side is constant or not known."""
+  if not np.isfinite(value).all() or analyze.status(value)['status'] != 'used' or np.ptp(level) == 0:
     return {'pearson': np.nan, 'spearman': np.nan}
   return {'pearson': float(stats.pearsonr(level, value).statistic),
           'spearman': float(stats.spearmanr(level, value).statistic)}
@@ -128,7 +128,8 @@ def changed_films(elastic_predictions, rotation_predictions, condition_predictio
   levels = np.unique(level)
   unchanged = scores_of(rows(elastic_predictions, level == levels[0]))
   pairs = {}
-  for k in np.linspace(0, len(levels) - 1, _ELASTIC_STEPS + 1).round().astype(int)[1:]:
+  steps = np.unique(np.linspace(0, len(levels) - 1, _ELASTIC_STEPS + 1).round().astype(int))
+  for k in steps[steps > 0]:
     pairs[f'elastic, {100 * levels[k]:.2g} % of the height'] = (
         unchanged, scores_of(rows(elastic_predictions, level == levels[k])))
   angle = np.abs(rotation_predictions['level'])

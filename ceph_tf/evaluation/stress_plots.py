@@ -14,20 +14,22 @@ def trends(level: np.ndarray, values: Mapping[str, np.ndarray], rho: Mapping[str
   Args:
     level: [K].
     values: measure -> [K].
-    rho: measure -> correlation.
+    rho: measure -> correlation, None or NaN where it is unknown.
     xlabel: what the level is.
     error_mm: [K], or None where no truth is known.
   """
   shown = dict(values)
   if error_mm is not None:
     shown['radial error (mm)'] = error_mm
-  columns = min(4, len(shown))
-  panels = new_panels(2.5 * columns, 2.1 * -(-len(shown) // columns), -(-len(shown) // columns), columns)
-  figure, axes = panels
+  columns = max(1, min(4, len(shown)))
+  rows = max(1, -(-len(shown) // columns))
+  figure, axes = new_panels(2.5 * columns, 2.1 * rows, rows, columns)
   for one, (name, value) in zip(axes, shown.items(), strict=False):
     known = name in values
     one.plot(level, value, 'o-', color=SERIES[0] if known else SERIES[1], markersize=2.5, linewidth=0.8)
-    title = f'{measure_label(name)}, \u03c1 = {rho[name]:.2f}' if known else name
+    unknown = known and (rho[name] is None or np.isnan(rho[name]))
+    title = name if not known else f'{measure_label(name)}, \u03c1 ' + (
+        'unknown' if unknown else f'= {rho[name]:.2f}')
     one.set_title(title, fontsize=8.5)
     one.tick_params(labelsize=7.5)
   for one in axes[len(shown):]:

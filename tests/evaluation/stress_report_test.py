@@ -1,6 +1,7 @@
 """Charts, overlays and page of the experiments with changed X-rays."""
 
 import base64
+import functools
 
 import cv2
 import numpy as np
@@ -77,19 +78,26 @@ def test_the_page_shows_correlations_published_ones_and_separations(found):
   assert '<td>flipped</td><td>8</td><td></td><td></td>' in page
 
 
-def test_an_overlay_draws_the_films_of_the_given_rows():
+def test_an_unknown_correlation_does_not_stop_the_charts(found):
+  found['rotation']['measures']['mha']['pearson'] = None  # a NaN among the values, or no variation
+  assert len(stress_report.charts(found)) == 3
+
+
+@pytest.mark.parametrize('changed', ['points_px', 'samples_px', 'truth_px', 'measure/total_sd_px'])
+def test_an_overlay_draws_the_rows_asked_for(changed):
   rng = np.random.default_rng(0)
   films = [Film('x', 'elastic', 0.0, '', np.zeros((80, 64), np.float32), np.zeros((3, 2)), 0.5)] * 2
-  points = rng.uniform(10, 50, (5, 3, 2))
-  truth = points + 2
-  truth[1, 0] = np.nan
-  predictions = {'points_px': points, 'truth_px': truth, 'measure/total_sd_px': np.full((5, 3), 4.0),
-                 'samples_px': points[:, None] + rng.normal(0, 2, (5, 6, 3, 2))}
-  first = stress_report.overlay('elastic_overlay', films, predictions, [0, 1], ['0 %', '4 %'])
-  other = stress_report.overlay('elastic_overlay', films, predictions, [0, 4], ['0 %', '4 %'])
+  points = np.repeat(rng.uniform(15, 45, (1, 3, 2)), 5, 0)
+  predictions = {'points_px': points, 'truth_px': points + 3, 'measure/total_sd_px': np.full((5, 3), 4.0),
+                 'samples_px': np.repeat(points[:, None] + rng.normal(0, 2, (1, 6, 3, 2)), 5, 0)}
+  predictions['truth_px'][:, 0] = np.nan
+  predictions[changed][4] += 6  # all rows are alike but for this
+  draw = functools.partial(stress_report.overlay, 'elastic_overlay', films, predictions)
+  first, other = draw([0, 1], ['0 %', '4 %']), draw([0, 4], ['0 %', '4 %'])
   assert first.name == 'elastic_overlay' and first.caption
-  height, width = image_of(first).shape[:2]
+  before, after = image_of(first), image_of(other)
+  height, width = before.shape[:2]
   assert 200 < height < 2000 and width > 1.2 * height  # two films of 64 x 80 beside each other
   half = width // 2
-  np.testing.assert_array_equal(image_of(first)[:, :half - 20], image_of(other)[:, :half - 20])
-  assert (image_of(first)[:, half:] != image_of(other)[:, half:]).any()
+  np.testing.assert_array_equal(before[:, :half - 20], after[:, :half - 20])
+  assert (before[:, half:] != after[:, half:]).any()
