@@ -56,12 +56,30 @@ def test_model_is_trained_evaluated_and_pushed(work, model, samples):
 def test_an_unchanged_run_computes_nothing_again(work):
   run(work, '--model=baseline')
   again = run(work, '--model=baseline').stdout
-  assert again.count('cached') == 9  # all but the pusher, which looks at its destination
+  assert again.count('cached') == 18  # all but the pusher, which looks at its destination
   assert not (work / 'pushed/baseline_phantom/2').exists()
 
 
 def test_first_member_of_an_ensemble_is_the_baseline(work):
   assert 'trainer_0: cached' in run(work, '--model=ensemble').stdout
+
+
+def test_all_compares_three_models_with_the_thesis(work):
+  done = run(work, '--model=all')
+  assert 'ensemble/trainer_0: cached' in done.stdout and 'mc_dropout/trainer: cached' in done.stdout
+  assert 'ensemble, spread (mm): error' in done.stdout and '(0.31)' in done.stdout
+  table = json.loads(one(work, 'runs/store/comparer/*/comparison/comparison.json').read_text('utf-8'))
+  assert list(table['models']) == ['baseline', 'mc_dropout', 'ensemble']
+  for model in table['models'].values():
+    assert all(isinstance(value, float) for value in model['correlations'].values())
+    assert model['subsets']['official']['images'] == 8
+
+
+def test_a_pushed_model_says_why_it_states_no_regions(work):
+  extra = work / 'pushed' / 'baseline_phantom' / '1' / 'assets.extra' / 'calibration.json'
+  words = json.loads(extra.read_text('utf-8'))
+  assert words['regions'].startswith('absent') and words['refer'].startswith('absent')  # 4 images
+  assert len(words['thresholds']) == 19
 
 
 def test_a_killed_training_resumes_and_ends_as_if_nothing_had_happened(tmp_path):
