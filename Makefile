@@ -22,6 +22,7 @@ lint: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.input_pipeline
 	$(BIN)/python -m benchmarks.projection
+	$(BIN)/python -m benchmarks.measures
 	$(BIN)/python -m benchmarks.train_step --torch_python=$(TORCH_PYTHON)
 
 # The stamp is written last: an interrupted installation is simply done again.
