@@ -61,6 +61,7 @@ for name, function in (('experiments', resolve), ('pipeline', build)):
   setattr(module, function.__name__, function)
   sys.modules[module.__name__] = module
   setattr(pipelines, name, module)
+pipelines.experiments.ALL = 'all'
 run.cli()
 '''
 
