@@ -308,6 +308,8 @@ class StressConfig:
     _check(0 < self.elastic_max <= 0.2, 'stress.elastic_max', self.elastic_max, '0 < fraction <= 0.2')
     _check(0.02 <= self.elastic_grid <= 1, 'stress.elastic_grid', self.elastic_grid, '0.02..1')
     _check(64 <= self.height_px <= 4096, 'stress.height_px', self.height_px, '64..4096')
+    _check(bool(self.volume) or not self.volume_axes, 'stress.volume_axes', self.volume_axes,
+           "'' unless there is a stress.volume")
     _check(0 < self.angle_step_deg <= 15, 'stress.angle_step_deg', self.angle_step_deg, '0 < step <= 15')
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from ceph_tf import seeds
 from ceph_tf.config import ConfigError, Experiment
+from ceph_tf.data import volumes
+from ceph_tf.data.records import DataError
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.calibrator import calibrator
 from pipelines.components.comparer import comparer
@@ -33,7 +35,11 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
 
   Returns:
     All nodes, in an order in which they can run.
+
+  Raises:
+    ConfigError: `stress.volume` cannot be read: better said now than after the training.
   """
+  _check_volume(experiment)
   seed, sampler, split = experiment.seed, experiment.sampler, experiment.evaluate.split
   truth, title = experiment.train.truth, f'{experiment.name}, preset {experiment.preset}'
   if experiment.train.target_mre_mm:
@@ -91,6 +97,15 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
     nodes += _stress(experiment, examples, servable, blessing, inferrer_calibration['predictions'],
                      title, prefix)
   return nodes
+
+
+def _check_volume(experiment: Experiment) -> None:
+  cfg = experiment.stress
+  if cfg.volume and cfg.images and experiment.data.calibration_images:
+    try:
+      volumes.check_source(cfg.volume, cfg.volume_axes)
+    except DataError as error:
+      raise ConfigError(f'stress.volume: {error}') from None
 
 
 def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Sequence[Output],

@@ -90,6 +90,16 @@ def read(path: str | pathlib.Path, axes: str = '') -> Volume:
     raise DataError(f'{path}: {error}') from None
 
 
+def check_source(path: str | pathlib.Path, axes: str = '') -> None:
+  """What can be known before reading: raises `DataError` on a missing file, its suffix or `axes`."""
+  try:
+    _reader(pathlib.Path(path))
+    if axes:
+      axes_directions(axes)
+  except DataError as error:
+    raise DataError(f'{path}: {error}') from None
+
+
 def _reader(path: pathlib.Path):
   if path.is_dir():
     return volume_files.read_dicom

@@ -184,3 +184,15 @@ def test_single_slice(sitk, head, tmp_path):
   write_series(sitk, tmp_path / 'ct', head.voxels[:1])
   with pytest.raises(DataError, match='1 DICOM files .* are no volume'):
     volumes.read(tmp_path / 'ct')
+
+
+def test_voxels_of_a_nifti_that_are_no_numbers_are_refused(sitk, head, tmp_path):
+  image = sitk.GetImageFromArray(head.voxels.astype('float32'))
+  image.SetSpacing(head.spacing_mm)
+  path = tmp_path / 'head.nii'
+  sitk.WriteImage(image, str(path))
+  content = bytearray(path.read_bytes())
+  content[-4:] = np.float32(np.nan).tobytes()  # ITK would read it as 0, which is water
+  path.write_bytes(content)
+  with pytest.raises(DataError, match='1 of 120 voxels are NaN'):
+    volumes.read(path)

@@ -224,3 +224,13 @@ def test_the_graph_of_all_models_ends_in_their_comparison():
 def test_models_without_an_analysis_cannot_be_compared(field):
   with pytest.raises(ConfigError, match=r'data\.calibration_images >= 1 and\s+stress\.images >= 1'):
     pipeline.build_all(resolved(field), 'pushed')
+
+
+@pytest.mark.parametrize('fields,words', [
+    (['stress.volume=/nowhere.nii.gz'], 'no such file'),
+    (['stress.volume=setup.py'], 'no volume'),
+    (['stress.volume_axes=LPS'], 'volume_axes'),
+])
+def test_a_volume_that_cannot_be_read_is_refused_before_anything_is_trained(fields, words):
+  with pytest.raises(ConfigError, match=words):
+    pipeline.build(override(Experiment(), fields), 'pushed')
