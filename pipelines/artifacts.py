@@ -104,7 +104,6 @@ class ServableModel(Artifact):
     return 'SavedModel', str(self.saved_model)
 
 
-
 class InfraBlessing(JsonArtifact):
   """Whether the SavedModel runs outside the code that wrote it: `infra_blessing.json`."""
 
