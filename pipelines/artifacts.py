@@ -133,6 +133,16 @@ class Predictions(Artifact):
     np.savez_compressed(self.path / 'predictions.npz', **arrays)
 
 
+class HeatmapScores(Artifact):
+  """What is kept of the mean heatmaps of a split: `scores.npz`, see `heatmap_inferrer`."""
+
+  files = ('scores.npz',)
+
+  def read(self) -> dict[str, np.ndarray]:
+    with np.load(self.path / 'scores.npz', allow_pickle=False) as arrays:
+      return dict(arrays)
+
+
 class Evaluation(JsonArtifact):
   """Errors against the truth: `evaluation.json`, `per_landmark.csv`, `report.html`, `figures/`, `logs/`."""
 

@@ -14,6 +14,7 @@ from pipelines.components.evaluator import evaluator
 from pipelines.components.example_gen import example_gen
 from pipelines.components.example_validator import example_validator
 from pipelines.components.exporter import calibrated_exporter, exporter
+from pipelines.components.heatmap_inferrer import heatmap_inferrer
 from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
 from pipelines.components.stress_analyzer import stress_analyzer
@@ -88,11 +89,16 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
   inferrer_calibration = bulk_inferrer(
       servable=servable, examples=examples, blessing=blessing, split='calibration',
       name=f'{prefix}bulk_inferrer_calibration')
+  heatmaps = [
+      heatmap_inferrer(servable=servable, examples=examples, blessing=blessing, split=one, truth=truth,
+                       name=f'{prefix}heatmap_inferrer_{one}')
+      for one in (split, 'calibration')]
   analysis = uncertainty_analyzer(
       predictions=inferrer['predictions'], calibration=inferrer_calibration['predictions'],
+      heatmaps=heatmaps[0]['scores'], heatmaps_calibration=heatmaps[1]['scores'],
       examples=examples, anomalies=anomalies, cfg=experiment.analyze, split=split, truth=truth,
       title=title, seed=seed, name=f'{prefix}uncertainty_analyzer')
-  nodes += [inferrer_calibration, analysis]
+  nodes += [inferrer_calibration, *heatmaps, analysis]
   if experiment.stress.images:
     nodes += _stress(experiment, examples, servable, blessing, inferrer_calibration['predictions'],
                      title, prefix)

@@ -56,7 +56,7 @@ def _binned_errors(name: str, cases: Cases, error: np.ndarray, bins: dict) -> li
 
 
 def _coverage(regions: dict, best: str) -> Picture:
-  shown = {kind: regions['kinds'][kind] for kind in ('circle', f'circle_{best}', 'ellipse')
+  shown = {kind: regions['kinds'][kind] for kind in ('circle', f'circle_{best}', 'ellipse', 'highest_density')
            if kind in regions['kinds']}
   values, intervals = {}, {}
   for kind, facts in shown.items():
@@ -72,4 +72,4 @@ def _coverage(regions: dict, best: str) -> Picture:
 def kind_label(kind: str) -> str:
   """A kind of region for the reader: `circle`, `circle by spread (mm)`, `ellipse`."""
   measure = kind.removeprefix('circle_')
-  return kind if measure == kind else f'circle by {plots.measure_label(measure)}'
+  return kind.replace('_', ' ') if measure == kind else f'circle by {plots.measure_label(measure)}'

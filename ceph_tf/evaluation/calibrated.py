@@ -11,7 +11,7 @@ import numpy as np
 from ceph_tf.evaluation import coverage
 from ceph_tf.evaluation.evaluate import Cases
 from ceph_tf.uncertainty import calibration as binning
-from ceph_tf.uncertainty import conformal
+from ceph_tf.uncertainty import conformal, highest_density
 
 
 def _not_possible(words: str) -> dict:
@@ -91,15 +91,26 @@ def _scores(
       'circle': error,
       **{f'circle_{name}': conformal.scaled_score(error, u) for name, u in uncertainties.items()},
       'ellipse': conformal.ellipse_score(residual, _covariance_mm2(cases)),
+      **({} if cases.truth_score is None else {'highest_density': cases.truth_score}),
   }
 
 
 def _area_mm2(cases: Cases, kind: str, quantiles: np.ndarray, u: np.ndarray | None) -> np.ndarray:
   """[N, L] of the regions of one kind with the given quantiles [L]."""
+  if kind == 'highest_density':
+    index = highest_density.level(np.nan_to_num(quantiles))
+    return np.take_along_axis(cases.area_mm2, index[None, :, None], -1)[..., 0]
   if kind == 'ellipse':
     return conformal.ellipse_area_mm2(quantiles, _covariance_mm2(cases))
   radius = quantiles * (np.ones(cases.points_px.shape[:2]) if u is None else conformal.scale(u))
   return conformal.circle_area_mm2(radius)
+
+
+def _finite(score: np.ndarray, known: np.ndarray, stated: float) -> np.ndarray:
+  """Landmarks [L] whose quantile is: a truth outside the heatmap is in no region of it."""
+  outside = np.isinf(score).sum(0)
+  return np.array([n >= conformal.needed_images(stated) and conformal.rank(n, stated) <= n - out
+                   for n, out in zip(known, outside, strict=True)])
 
 
 def regions(
@@ -121,8 +132,9 @@ def regions(
 
   Returns:
     `status`, `words`, `stated`, `needed_images`, `calibration_images`; `left_out`:
-    landmarks with too few calibration points; `kinds`: `circle`, `circle_<measure>`
-    and `ellipse` -> `coverage.report` with the `quantile` of each landmark (mm for `circle`).
+    landmarks with too few calibration points; `kinds`: `circle`, `circle_<measure>`,
+    `ellipse` and, where heatmaps were looked at, `highest_density` -> `coverage.report`
+    with the `quantile` of each landmark (mm for `circle`).
     `smallest`: the kind with the smallest mean radius of those that cover as stated.
   """
   needed = conformal.needed_images(stated)
@@ -141,12 +153,14 @@ def regions(
   kinds, skipped = {}, []
   for kind, score in scores.items():
     known = conformal.calibration_sizes(score)
-    usable = enough & (known >= needed) & np.isfinite(judged[kind]).any(0)
+    usable = enough & (known >= needed) & np.isfinite(judged[kind]).any(0) & _finite(score, known, stated)
     if not usable.any():
       skipped.append(kind)
       continue
     quantiles = np.full(len(names), np.nan)
     quantiles[usable] = conformal.calibrate(score[:, usable], stated, tuple(names[usable]))
+    if kind == 'highest_density':  # areas are tabulated: the region grows to the next entry
+      quantiles[usable] = highest_density.LEVELS[highest_density.level(quantiles[usable])]
     u = uncertainties.get(kind.removeprefix('circle_'), (None, None))[1]
     found = coverage.report(
         conformal.inside(judged[kind], quantiles)[:, usable],

@@ -51,6 +51,8 @@ class Cases:
     truths_px: truth name -> [N, L, 2].
     landmark_names: L names.
     milliseconds_per_image: NaN if not measured.
+    truth_score: [N, L], see `uncertainty.highest_density`; None where heatmaps were not looked at.
+    area_mm2: [N, L, K], of the highest-density regions at its `LEVELS`, likewise.
   """
 
   image_id: tuple[str, ...]
@@ -64,6 +66,8 @@ class Cases:
   truths_px: dict[str, np.ndarray]
   landmark_names: tuple[str, ...]
   milliseconds_per_image: float
+  truth_score: np.ndarray | None = None
+  area_mm2: np.ndarray | None = None
 
   def error_mm(self, truth: str) -> np.ndarray:
     """Radial errors [N, L] against one truth."""

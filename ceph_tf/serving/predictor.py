@@ -56,6 +56,17 @@ class Predictor:
     """Gray images float32 [B, h, w, 1], any intensity scale; answers in their pixels."""
     return self.predict(*self._each(preprocess.to_network_image, image))
 
+  def serve_heatmap(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The mean heatmaps of image files, `density` [B, h, w, L], and where they lie.
+
+    A pixel of the heatmap is one of the source image times `scale` plus `offset`, [B, 2], (x, y).
+    """
+    images, frame = self._each(preprocess.encode, image_bytes)
+    samples = samplers.draw(self.networks, images, self.cfg, self.sampler, self.seed)
+    stride = self.cfg.model.stem_stride
+    return {'density': samples.mean_density, 'scale': frame.scale / stride,
+            'offset': geometry.network_to_heatmap(frame.offset, stride)}
+
   def _each(self, preprocess_one, batch: tf.Tensor) -> tuple[tf.Tensor, geometry.Frame]:
     """Network images [B, H, W, 1] and frames of a batch whose images are of any size each."""
     size = self.cfg.input
@@ -64,7 +75,7 @@ class Predictor:
                      fn_output_signature=(tf.TensorSpec([size.height, size.width, 1]), frame))
 
   def export(self, directory: pathlib.Path) -> None:
-    """Writes a SavedModel with signatures `serving_default` and `predict_image`."""
+    """Writes a SavedModel with signatures `serving_default`, `predict_image` and `mean_heatmap`."""
     archive = keras.export.ExportArchive()
     for network in self.networks:
       archive.track(network.model)
@@ -73,4 +84,6 @@ class Predictor:
                          [tf.TensorSpec([None], tf.string, name='image_bytes')])
     archive.add_endpoint('predict_image', self.serve_image,
                          [tf.TensorSpec([None, None, None, 1], tf.float32, name='image')])
+    archive.add_endpoint('mean_heatmap', self.serve_heatmap,
+                         [tf.TensorSpec([None], tf.string, name='image_bytes')])
     archive.write_out(str(directory), verbose=False)

@@ -9,6 +9,9 @@ has many images streams them, nothing here needs two at once.
 
 import numpy as np
 
+# Where the size of regions is tabulated, dense towards 1: heatmaps are sharp.
+LEVELS = np.append(1 - np.geomspace(1, 1e-4, 200), 1.0)
+
 
 def mass_above(density: np.ndarray) -> np.ndarray:
   """The score of every pixel: the mass of the pixels denser than it.
@@ -71,3 +74,16 @@ def pixels(density: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
     quantiles: [L], or any shape that broadcasts to [..., L].
   """
   return (mass_above(density) <= np.asarray(quantiles)[..., None, None]).sum((-2, -1))
+
+
+def sizes(density: np.ndarray) -> np.ndarray:
+  """`pixels` at each of `LEVELS`, int [..., K]: what is kept of a heatmap for any quantile."""
+  scores = mass_above(density)
+  flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+  found = np.stack([np.searchsorted(one, LEVELS, side='right') for one in flat.reshape(-1, flat.shape[-1])])
+  return found.reshape(*flat.shape[:-1], len(LEVELS))
+
+
+def level(quantiles: np.ndarray) -> np.ndarray:
+  """Indices into `LEVELS` of the smallest one at least each quantile: regions only grow by it."""
+  return np.searchsorted(LEVELS, quantiles, side='left').clip(max=len(LEVELS) - 1)

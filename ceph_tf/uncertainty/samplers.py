@@ -26,6 +26,7 @@ class Samples(typing.NamedTuple):
     expected_radius_px: float32 [S, B, L], mean distance of each heatmap's density to its point.
     mean_peak: float32 [B, L], the maximum of the mean heatmap.
     mean_entropy_nats: float32 [B, L], the entropy of the mean heatmap.
+    mean_density: float32 [B, h, w, L], the mean heatmap as a density, in its own pixels.
   """
 
   points_px: tf.Tensor
@@ -35,6 +36,7 @@ class Samples(typing.NamedTuple):
   expected_radius_px: tf.Tensor
   mean_peak: tf.Tensor
   mean_entropy_nats: tf.Tensor
+  mean_density: tf.Tensor
 
   def to_source(self, frame: geometry.Frame) -> 'Samples':
     """Points, covariances and radii in pixels of the source images (frame of shape [B, 2]).
@@ -98,7 +100,7 @@ def _gather(num: int, chunk: int, output_of: Callable, cfg: NetworkConfig) -> Sa
         lambda index, *_: index < num // chunk, step, (1, answers, total), shapes,
         parallel_iterations=1)
   mean = total / num
-  return Samples(*answers, heatmaps.density_peak(mean, cfg.heatmap), heatmaps.entropy_nats(mean))
+  return Samples(*answers, heatmaps.density_peak(mean, cfg.heatmap), heatmaps.entropy_nats(mean), mean)
 
 
 def one(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig) -> Samples:
@@ -136,7 +138,7 @@ def members(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkCon
     with tf.control_dependencies(outputs[-1:]):
       outputs.append(unet.run(network, tf.identity(images), unet.no_noise(cfg.model), training=False))
   stacked = tf.concat(outputs, 0)
-  return _gather(1, len(networks), lambda _: stacked, cfg)
+  return _gather(len(networks), len(networks), lambda _: stacked, cfg)
 
 
 def largest_chunk(num: int, limit: int) -> int:

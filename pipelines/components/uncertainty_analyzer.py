@@ -1,12 +1,13 @@
 """What the uncertainties of saved predictions are worth: figures, tables, a page."""
 
+import dataclasses
 import datetime
 from collections.abc import Iterable
 
 from ceph_tf import seeds
 from ceph_tf.config import AnalyzeConfig
 from ceph_tf.data import examples as tfrecords
-from ceph_tf.data.records import TRAINING_SPLITS
+from ceph_tf.data.records import TRAINING_SPLITS, DataError
 from ceph_tf.data.validate import leak_free_ids
 from ceph_tf.evaluation import (
     analyze,
@@ -16,7 +17,13 @@ from ceph_tf.evaluation import (
     stress,
     tensorboard,
 )
-from pipelines.artifacts import Anomalies, Examples, Predictions, UncertaintyAnalysis
+from pipelines.artifacts import (
+    Anomalies,
+    Examples,
+    HeatmapScores,
+    Predictions,
+    UncertaintyAnalysis,
+)
 from pipelines.dsl import In, Out, component
 
 
@@ -24,6 +31,8 @@ from pipelines.dsl import In, Out, component
 def uncertainty_analyzer(
     predictions: In[Predictions],
     calibration: In[Predictions],
+    heatmaps: In[HeatmapScores],
+    heatmaps_calibration: In[HeatmapScores],
     examples: In[Examples],
     anomalies: In[Anomalies],
     analysis: Out[UncertaintyAnalysis],
@@ -39,6 +48,7 @@ def uncertainty_analyzer(
   Args:
     predictions: of all images of `split`.
     calibration: of all images of the split 'calibration'.
+    heatmaps, heatmaps_calibration: of the same images.
     examples: with the truths.
     anomalies: names the films that occur more than once.
     analysis: `analysis.json` (see `ceph_tf.evaluation.analyze`), `analysis.html`,
@@ -53,13 +63,13 @@ def uncertainty_analyzer(
   Raises:
     DataError: predictions and examples do not fit together, or there are none.
   """
-  cases = _cases(predictions, examples, split)
+  cases = _cases(predictions, heatmaps, examples, split)
   primary = evaluate.primary_truth(cases, truth)
   if words := analyze.obstacle(cases, primary):
     found, charts = analyze.heading(
         title, cases.split, primary, cases.landmark_names, 'not_possible', words), []
   else:
-    before = _cases(calibration, examples, 'calibration')
+    before = _cases(calibration, heatmaps_calibration, examples, 'calibration')
     pairs = anomalies.read()['duplicates']
     clean = leak_free_ids(cases.image_id, pairs, _split_of(examples, TRAINING_SPLITS, split))
     unseen = leak_free_ids(
@@ -82,9 +92,13 @@ def uncertainty_analyzer(
   analysis.page.write_text(analyze_report.render(found, charts, date), 'utf-8')
 
 
-def _cases(predictions: Predictions, examples: Examples, split: str) -> evaluate.Cases:
+def _cases(predictions: Predictions, heatmaps: HeatmapScores, examples: Examples,
+           split: str) -> evaluate.Cases:
   records = tfrecords.read_records(tfrecords.paths(examples.path, split))
-  return evaluate.align(predictions.read(), records)
+  cases, scores = evaluate.align(predictions.read(), records), heatmaps.read()
+  if scores['image_id'].tolist() != list(cases.image_id):
+    raise DataError(f'heatmaps and predictions of {split} are not of the same images')
+  return dataclasses.replace(cases, truth_score=scores['truth_score'], area_mm2=scores['area_mm2'])
 
 
 def _split_of(examples: Examples, splits: Iterable[str], judged: str) -> dict[str, str]:

@@ -56,7 +56,7 @@ def exported(request, tmp_path_factory):
 def test_signatures(exported):
   model, folder = exported
   signatures = tf.saved_model.load(str(folder)).signatures
-  assert set(signatures) == {'serving_default', 'predict_image'}
+  assert set(signatures) == {'serving_default', 'predict_image', 'mean_heatmap'}
   answers = signatures['serving_default'](image_bytes=tf.constant(PICTURES))
   samples = {'baseline': 1, 'mc_dropout': 4, 'ensemble': 2}[model]
   batch = len(PICTURES)
@@ -76,6 +76,18 @@ def test_an_answer_depends_on_its_image_alone(exported):
     for name in ('points_px', 'samples_px', 'mha', 'total_sd_px'):
       np.testing.assert_allclose(together[name][position], alone[name][0], rtol=1e-3, atol=2e-2)
       np.testing.assert_allclose(together[name][position], turned[name][-1 - position], rtol=1e-3, atol=2e-2)
+
+
+def test_mean_heatmap_lies_where_it_says(exported):
+  """A blob in the source is, by scale and offset, where the network image was sampled from."""
+  signatures = tf.saved_model.load(str(exported[1])).signatures
+  answer = signatures['mean_heatmap'](image_bytes=tf.constant(PICTURES))
+  assert answer['density'].shape == (len(PICTURES), 16, 16, 19)
+  np.testing.assert_allclose(tf.reduce_sum(answer['density'], [1, 2]), 1, rtol=1e-3)
+  corners = np.array([[-0.5, -0.5], [69.5, 89.5]])  # of the first picture, 70 x 90, padded to a square
+  there = corners * answer['scale'][0].numpy() + answer['offset'][0].numpy()
+  np.testing.assert_allclose(there[:, 1], [-0.5, 15.5], atol=1e-3)
+  assert -0.5 < there[0, 0] < 2.5 and there[:, 0].sum() == pytest.approx(15, abs=0.6)
 
 
 def test_image_signature_agrees_with_bytes(exported):

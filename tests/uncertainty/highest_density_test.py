@@ -61,3 +61,20 @@ def test_what_is_no_density_is_an_error(bad, message):
   density[1] = bad
   with pytest.raises(ValueError, match=message):
     highest_density.mass_above(density)
+
+
+def test_sizes_are_those_of_the_regions_of_each_level():
+  density = seeds.rng(0, 'sizes').gamma(0.5, size=(3, 2, 6, 5))
+  table = highest_density.sizes(density)
+  assert table.shape == (3, 2, len(highest_density.LEVELS))
+  for k in (0, 20, 150, len(highest_density.LEVELS) - 1):
+    quantiles = np.full(2, highest_density.LEVELS[k])
+    np.testing.assert_array_equal(table[..., k], highest_density.pixels(density, quantiles))
+  assert (table[..., -1] == 30).all()
+
+
+def test_the_level_of_a_quantile_is_never_below_it():
+  quantiles = np.array([0.0, 0.3, 0.95, 0.99995, 1.0])
+  levels = highest_density.LEVELS[highest_density.level(quantiles)]
+  assert (levels >= quantiles).all() and levels[0] == 0 and levels[-1] == 1
+  assert (levels - quantiles < 0.04).all()

@@ -17,7 +17,8 @@ def samples(points, covariance=None, peak=None):
                  tf.constant(covariance, tf.float32)[:, None, None],
                  entropy_nats=tf.reshape(tf.range(size, dtype=tf.float32), [size, 1, 1]),
                  expected_radius_px=2 * tf.ones([size, 1, 1]),
-                 mean_peak=tf.constant([[0.25]]), mean_entropy_nats=tf.constant([[7.0]]))
+                 mean_peak=tf.constant([[0.25]]), mean_entropy_nats=tf.constant([[7.0]]),
+                 mean_density=tf.ones([1, 1, 1, 1]))
 
 
 SQUARE = [[0, 0], [2, 0], [2, 2], [0, 2]]  # centre (1, 1), every corner sqrt(2) away

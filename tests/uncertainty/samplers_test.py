@@ -52,6 +52,18 @@ def test_a_pass_is_one_network_for_the_whole_batch():
   np.testing.assert_allclose(together.points_px[:, 2], turned.points_px[:, 0], atol=1e-3)
 
 
+@pytest.mark.parametrize('cfg,sampler', [
+    (PLAIN, SamplerConfig()), (CFG, SamplerConfig('passes', 6, chunk=2)),
+    (PLAIN, SamplerConfig('members', 3))])
+def test_the_mean_heatmap_is_a_density_and_knows_less_than_its_parts(cfg, sampler):
+  networks = [network(cfg, k) for k in range(3 if sampler.kind == 'members' else 1)]
+  drawn = draw(cfg, sampler, images(), networks)
+  np.testing.assert_allclose(tf.reduce_sum(drawn.mean_density, [1, 2]), 1, rtol=1e-4)
+  # Jensen: entropy is concave, the maximum convex.
+  assert (drawn.mean_entropy_nats >= tf.reduce_mean(drawn.entropy_nats, 0) - 1e-4).numpy().all()
+  assert (drawn.mean_peak <= tf.reduce_mean(drawn.peak, 0) + 1e-4).numpy().all()
+
+
 def test_trunk_and_head_are_the_model_under_the_same_masks():
   net, batch, seed = network(CFG), images(), seeds.tensor(7)
   masks = unet.draw_noise(seed, 4, CFG.model)

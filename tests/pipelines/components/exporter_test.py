@@ -15,6 +15,7 @@ from ceph_tf.uncertainty.measures import MEASURES
 from pipelines import artifacts
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.exporter import exporter
+from pipelines.components.heatmap_inferrer import heatmap_inferrer
 from pipelines.components.infra_validator import compare, infra_validator
 from pipelines.components.trainer import read_network, trainer
 from pipelines.dsl import ComponentError, Context
@@ -141,3 +142,20 @@ def test_compare_finds_gaps_and_values_that_are_not_finite():
   assert 'differ by 1 px' in compare(answer, moved)[0]
   assert 'mha' in compare(answer, answer | {'mha': np.full((1, 2), np.nan)})[0]
   assert 'outputs differ' in compare(answer, {'points_px': answer['points_px']})[0]
+
+
+def test_heatmap_inferrer_keeps_scores_and_sizes_in_mm2(servable, examples, phantom_records, tmp_path):
+  blessing, scores = new(artifacts.InfraBlessing, tmp_path / 'b'), new(artifacts.HeatmapScores, tmp_path / 's')
+  blessing.write({'blessed': True, 'reasons': []})
+  heatmap_inferrer.function(servable=servable, examples=examples, blessing=blessing, scores=scores,
+                            split='test', truth='truth', context=CONTEXT)
+  found, test = scores.read(), [r for r in phantom_records if r.split == 'test']
+  assert found['image_id'].tolist() == [r.image_id for r in test]
+  assert ((found['truth_score'] >= 0) & (found['truth_score'] <= 1)).all()
+  assert (np.diff(found['area_mm2'], axis=-1) >= 0).all()
+  # A film of 160 x 128 px is padded to a square: all of the heatmap is (160 * spacing)^2.
+  assert found['area_mm2'][..., -1] == pytest.approx((160 * test[0].spacing_mm)**2, rel=1e-3)
+  blessing.write({'blessed': False, 'reasons': ['too slow']})
+  with pytest.raises(ComponentError, match='too slow'):
+    heatmap_inferrer.function(servable=servable, examples=examples, blessing=blessing, scores=scores,
+                              split='test', truth='truth', context=CONTEXT)

@@ -8,8 +8,9 @@ import pytest
 from ceph_tf.config import AnalyzeConfig, DataConfig, Experiment
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import LANDMARKS, DataError, Record
+from ceph_tf.uncertainty import highest_density
 from pipelines import pipeline, summary
-from pipelines.artifacts import Anomalies, Examples, Predictions, UncertaintyAnalysis
+from pipelines.artifacts import Anomalies, Examples, HeatmapScores, Predictions, UncertaintyAnalysis
 from pipelines.components.uncertainty_analyzer import uncertainty_analyzer
 
 TRUTH = np.stack([np.linspace(10, 90, 19), np.linspace(20, 100, 19)], -1).astype(np.float32)
@@ -39,6 +40,15 @@ def predicted(folder, ids, spacing):
   return found
 
 
+def scored(folder, ids):
+  """The truth is the i-th densest of the pixels of image i; all pixels are alike, of 0.1 mm2."""
+  found, n = artifact(HeatmapScores, folder), len(ids)
+  score = np.repeat(np.arange(n)[:, None] / n, 19, 1)
+  area = np.broadcast_to(10 * highest_density.LEVELS, (n, 19, len(highest_density.LEVELS)))
+  np.savez(found.path / 'scores.npz', image_id=np.array(ids), truth_score=score, area_mm2=area)
+  return found
+
+
 @pytest.fixture
 def run(tmp_path):
   def analyse(duplicates=(), spacing=0.5, test_ids=TEST):
@@ -51,6 +61,7 @@ def run(tmp_path):
     uncertainty_analyzer.function(
         predicted(tmp_path / 'predictions', test_ids, spacing),
         predicted(tmp_path / 'before', BEFORE, spacing),
+        scored(tmp_path / 'scores', test_ids), scored(tmp_path / 'scores_before', BEFORE),
         examples, anomalies, analysis, cfg=AnalyzeConfig(bootstrap=5), split='test',
         truth='truth', title='baseline, smoke', seed=0)
     return analysis
@@ -68,6 +79,11 @@ def test_the_artifact_holds_what_it_promises(run):
   # Errors 0.5 .. 5 mm, ten images: the tenth, ceil(11 * 0.9).
   circle = official['regions']['kinds']['circle']
   assert circle['per_landmark'][0]['quantile'] == pytest.approx(5)
+  # Scores 0, 0.1 .. 0.9, the tenth; the table's next level above it, and all six truths inside.
+  densest = official['regions']['kinds']['highest_density']
+  level = highest_density.LEVELS[highest_density.LEVELS >= 0.9][0]
+  assert densest['per_landmark'][0]['quantile'] == pytest.approx(level)
+  assert densest['coverage'] == 1 and densest['area_mean_mm2'] == pytest.approx(10 * level, rel=1e-6)
   names = sorted(path.name for path in (analysis.path / 'figures').iterdir())
   assert names == ['coverage.png', 'error_per_bin.png', 'risk_coverage.png']
   assert list((analysis.path / 'logs').glob('events.*'))
@@ -104,8 +120,8 @@ def test_the_page_says_whether_regions_may_be_trusted_also_without_labels(run):
 def test_the_graph_has_an_analyzer_where_there_is_something_to_calibrate_on():
   names = [node.name for node in pipeline.build(Experiment(), 'pushed')]
   assert names.index('calibrator') < names.index('calibrated_exporter') < names.index('bulk_inferrer')
-  assert names[-5:] == ['uncertainty_analyzer', 'stress_elastic', 'stress_rotation', 'stress_condition',
-                        'stress_analyzer']
+  assert names[-7:] == ['heatmap_inferrer_test1', 'heatmap_inferrer_calibration', 'uncertainty_analyzer',
+                        'stress_elastic', 'stress_rotation', 'stress_condition', 'stress_analyzer']
   without = Experiment(data=DataConfig(calibration_images=0))
   names = [node.name for node in pipeline.build(without, 'pushed')]
   assert 'exporter' in names and 'pusher' in names
