@@ -145,7 +145,8 @@ def test_compare_finds_gaps_and_values_that_are_not_finite():
 
 
 def test_heatmap_inferrer_keeps_scores_and_sizes_in_mm2(servable, examples, phantom_records, tmp_path):
-  blessing, scores = new(artifacts.InfraBlessing, tmp_path / 'b'), new(artifacts.HeatmapScores, tmp_path / 's')
+  blessing = new(artifacts.InfraBlessing, tmp_path / 'blessing')
+  scores = new(artifacts.HeatmapScores, tmp_path / 'scores')
   blessing.write({'blessed': True, 'reasons': []})
   heatmap_inferrer.function(servable=servable, examples=examples, blessing=blessing, scores=scores,
                             split='test', truth='truth', context=CONTEXT)
@@ -153,8 +154,9 @@ def test_heatmap_inferrer_keeps_scores_and_sizes_in_mm2(servable, examples, phan
   assert found['image_id'].tolist() == [r.image_id for r in test]
   assert ((found['truth_score'] >= 0) & (found['truth_score'] <= 1)).all()
   assert (np.diff(found['area_mm2'], axis=-1) >= 0).all()
-  # A film of 160 x 128 px is padded to a square: all of the heatmap is (160 * spacing)^2.
-  assert found['area_mm2'][..., -1] == pytest.approx((160 * test[0].spacing_mm)**2, rel=1e-3)
+  # 160 x 128 px become 32 x 26 of the 32 x 32 network pixels, and all of those are heatmap.
+  whole_px2 = 160 * (32 * 128 / 26)
+  assert found['area_mm2'][..., -1] == pytest.approx(whole_px2 * test[0].spacing_mm**2, rel=1e-3)
   blessing.write({'blessed': False, 'reasons': ['too slow']})
   with pytest.raises(ComponentError, match='too slow'):
     heatmap_inferrer.function(servable=servable, examples=examples, blessing=blessing, scores=scores,
