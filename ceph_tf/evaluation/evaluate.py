@@ -21,6 +21,7 @@ figure that is unknown is null):
     between_doctors     subset -> mre_mm, ... of junior against senior, or null
     correlations        measure -> pearson_pooled, spearman_pooled, pearson_within,
                         spearman_within, with the errors against `truth`
+    clinical            subset -> truth and `clinical.challenge`; null for other landmarks
 """
 
 import dataclasses

@@ -68,6 +68,8 @@ def render(
   ]
   if evaluation['correlations']:
     parts += ['<h2>Uncertainty and error</h2>', _correlations(evaluation['correlations'])]
+  for subset, found in (evaluation.get('clinical') or {}).items():
+    parts += [f'<h2>Clinical measurements, {_SUBSETS[subset]}</h2>', _clinical(found)]
   if charts:
     parts += ['<h2>Charts</h2>', gallery(charts, 'grid charts')]
   if overlays:
@@ -187,6 +189,21 @@ def _correlations(measures: dict) -> str:
       '<p class="note">Correlation with the radial error. An uncertainty should correlate '
       'positively, a confidence (MHA) negatively. Within landmark: mean over landmarks of the '
       'correlation over images.</p>')
+
+
+def _clinical(found: dict) -> str:
+  rows = [('', [name, row['unit'] or 'ratio', str(row['images']), number(row['mean_error']),
+                percent(row['interval_coverage']), percent(row['success_rate']), number(row['brier']),
+                percent(row['decided']), percent(row['success_rate_decided'])])
+          for name, row in found['measurements'].items()]
+  head = ['Measurement', 'unit', 'images', 'mean error', '90 % interval holds (%)', 'success rate (%)',
+          'Brier', 'decided (%)', 'success rate of those (%)']
+  return table(head, rows) + (
+      f'<p class="note">The second task of the ISBI 2015 challenge against the truth '
+      f'{html.escape(found["truth"])!r}: mean success classification rate '
+      f'{percent(found["success_rate"])} %. '
+      'Intervals carry the covariances of the landmarks through; an image is decided where its interval '
+      'spans no threshold.</p>')
 
 
 def gallery(pictures: list[Picture], css: str) -> str:

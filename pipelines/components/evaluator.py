@@ -1,12 +1,16 @@
 """Errors of saved predictions: figures, tables, pictures, a report, a blessing."""
 
 import datetime
+from collections.abc import Collection
 
+import numpy as np
+
+from ceph_tf import seeds
 from ceph_tf.config import EvaluateConfig
 from ceph_tf.data import examples as tfrecords
-from ceph_tf.data.records import TRAINING_SPLITS
+from ceph_tf.data.records import LANDMARKS, TRAINING_SPLITS
 from ceph_tf.data.validate import leak_free_ids
-from ceph_tf.evaluation import evaluate, pictures, report, tensorboard
+from ceph_tf.evaluation import clinical, evaluate, pictures, report, tensorboard
 from pipelines import configuration
 from pipelines.artifacts import Anomalies, Evaluation, Examples, ModelBlessing, Predictions
 from pipelines.dsl import Context, In, Out, component
@@ -50,6 +54,7 @@ def evaluator(
   others = _training_splits(examples, cfg.split) if duplicates else {}
   leak_free = leak_free_ids(cases.image_id, duplicates, others)
   figures = evaluate.evaluate(cases, leak_free, cfg, truth, title, seed)
+  figures['clinical'] = _clinical(cases, leak_free, figures, seed)
   verdict = evaluate.bless(figures, cfg)
   truth = figures['truth']
   charts = pictures.charts(cases, truth)
@@ -66,6 +71,24 @@ def evaluator(
   date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
   evaluation.report.write_text(report.render(
       figures, verdict, charts, overlays, configuration.of(context.lineage()), date), 'utf-8')
+
+
+def _clinical(cases: evaluate.Cases, leak_free: Collection[str], figures: dict,
+              seed: int) -> dict | None:
+  """Subset -> `clinical.challenge`, by the mean of the doctors where there are two.
+
+  None where the landmarks are others than the challenge's.
+  """
+  if cases.landmark_names != LANDMARKS:
+    return None
+  truth = 'mean' if 'mean' in cases.truths_px else figures['truth']
+  found = {}
+  for subset in figures['results'][truth]:
+    rows = np.isin(cases.image_id, list(cases.image_id if subset == 'official' else leak_free))
+    found[subset] = {'truth': truth, **clinical.challenge(
+        cases.points_px[rows], cases.covariance_px2[rows], cases.truths_px[truth][rows],
+        cases.spacing_mm[rows], seeds.rng(seed, 'clinical', subset))}
+  return found
 
 
 def _training_splits(examples: Examples, evaluated: str) -> dict[str, str]:

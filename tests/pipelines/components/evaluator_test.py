@@ -69,6 +69,9 @@ def test_evaluator_writes_all_that_the_artifacts_promise(run):
   found = evaluation.read()
   assert found['results']['truth']['official']['mre_mm'] == pytest.approx(np.sqrt(2))
   assert list(found['results']['truth']) == ['official']
+  clinical = found['clinical']['official']  # all points moved alike: no angle and no length changed
+  assert clinical['truth'] == 'truth' and clinical['success_rate'] == 1
+  assert clinical['measurements']['MW']['mean_error'] == pytest.approx(0, abs=1e-4)
   assert blessing.read() == {'blessed': True, 'reasons': [], 'truth': 'truth', 'split': 'test',
                              'mre_mm': pytest.approx(np.sqrt(2)), 'sdr_4mm': 1.0}
   rows = list(csv.DictReader((evaluation.path / 'per_landmark.csv').read_text('utf-8').splitlines()))
@@ -78,6 +81,7 @@ def test_evaluator_writes_all_that_the_artifacts_promise(run):
   assert pictures == ['error_against_spread_mm.png', 'error_curve.png', 'landmarks.png',
                       'overlay_01_worst.png', 'overlay_02_most_uncertain.png']
   report = evaluation.report.read_text('utf-8')
+  assert 'Clinical measurements' in report and 'APDI' in report
   assert 'baseline, smoke: test' in report and '&quot;epochs&quot;: 7' in report
 
 
