@@ -1,21 +1,18 @@
 """stress_inferrer: the SavedModel predicts X-rays that were changed on purpose."""
 
 import pathlib
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from ceph_tf.config import ConfigError, StressConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data import perturb, stress_films
 from ceph_tf.data.stress_films import Film
-from pipelines import digests
+from pipelines import digests, inference
 from pipelines.artifacts import Examples, InfraBlessing, Predictions, ServableModel
-from pipelines.components.bulk_inferrer import named
-from pipelines.dsl import ComponentError, Context, In, Out, component
+from pipelines.dsl import Context, In, Out, component
 
 _BATCH = 8
 
@@ -32,7 +29,7 @@ def _volume_digest(cfg: StressConfig, series: str, **_) -> str:
   return f'{path.stat().st_size} {path.stat().st_mtime_ns}'
 
 
-@component(external=_volume_digest)
+@component(resumable=True, external=_volume_digest)
 def stress_inferrer(servable: In[ServableModel], examples: In[Examples], blessing: In[InfraBlessing],
                     predictions: Out[Predictions], *, cfg: StressConfig, series: str, split: str,
                     truth: str, dataset: str, seed: int, context: Context):
@@ -57,22 +54,18 @@ def stress_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
     ComponentError: the model was not blessed.
     DataError: the CT cannot be read.
   """
-  verdict = blessing.read()
-  if not verdict['blessed']:
-    raise ComponentError(f'the SavedModel is not fit to serve: {"; ".join(verdict["reasons"])}')
+  inference.check_blessed(blessing)
   predict = tf.saved_model.load(str(servable.saved_model)).signatures['predict_image']
   schema = tfrecords.read_schema(examples.path)
   changed, total = _films(series, examples, schema, cfg, split, truth, dataset, seed)
-  answers, columns = [], {name: [] for name in Film._fields if name != 'image'}
-  with tqdm(total=total, desc=context.node, unit='film', file=sys.stderr, dynamic_ncols=True,
-            mininterval=0.1 if sys.stderr.isatty() else 10) as bar:
-    for batch in _batches(changed):
-      answer = predict(image=tf.constant(np.stack([film.image for film in batch])[..., None]))
-      answers.append({name: value.numpy() for name, value in answer.items()})
-      for name, column in columns.items():
-        column.extend(getattr(film, name) for film in batch)
-      bar.update(len(batch))
-  predictions.write({name: np.asarray(column) for name, column in columns.items()} | named(answers))
+
+  def answer(batch):
+    found = predict(image=tf.constant(np.stack([film.image for film in batch])[..., None]))
+    return {**{field: np.array([getattr(film, field) for film in batch])
+               for field in Film._fields if field != 'image'}, **inference.named(found)}
+
+  predictions.write(inference.in_parts(
+      predictions.path, _batches(changed), answer, total, context.node))
 
 
 def _films(series, examples, schema, cfg, split, truth, dataset, seed) -> tuple[Iterator[Film], int]:

@@ -100,7 +100,7 @@ def test_exported_model_is_blessed_and_predicts_every_image(servable, examples, 
   assert blessing.read()['blessed'], blessing.read()
   predictions = new(artifacts.Predictions, tmp_path / 'predictions')
   bulk_inferrer.function(servable=servable, examples=examples, blessing=blessing,
-                         predictions=predictions, split='test')
+                         predictions=predictions, split='test', context=CONTEXT)
   arrays = predictions.read()
   test = [record for record in phantom_records if record.split == 'test']
   assert list(arrays['image_id']) == [record.image_id for record in test]
@@ -120,7 +120,8 @@ def test_a_damaged_model_is_not_blessed_and_does_not_predict(servable, examples,
   assert not verdict['blessed'] and verdict['reasons']
   with pytest.raises(ComponentError, match='not fit to serve'):
     bulk_inferrer.function(servable=damaged, examples=examples, blessing=blessing,
-                           predictions=new(artifacts.Predictions, tmp_path / 'out'), split='test')
+                           predictions=new(artifacts.Predictions, tmp_path / 'out'), split='test',
+                           context=CONTEXT)
 
 
 def test_a_killed_check_is_no_verdict(examples, tmp_path, monkeypatch):

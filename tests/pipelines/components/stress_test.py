@@ -99,7 +99,7 @@ def series(infer):
 def analysis(folder, series, servable, examples, blessing):
   before = new(artifacts.Predictions, folder / 'before')
   bulk_inferrer.function(servable=servable, examples=examples, blessing=blessing, predictions=before,
-                         split='calibration')
+                         split='calibration', context=CONTEXT)
   made = new(artifacts.StressAnalysis, folder / 'analysis')
   stress_analyzer.function(
       **series, calibration=before, examples=examples, analysis=made, cfg=STRESS, analyze=AnalyzeConfig(),
