@@ -75,7 +75,9 @@ def start(tmp_path):
     return subprocess.Popen(
         [sys.executable, 'script.py', *arguments], cwd=tmp_path, encoding='utf-8',
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {'PYTHONPATH': str(digests.ROOT)})
+        env=os.environ | {'PYTHONPATH': str(digests.ROOT)},
+        # Tests that are run in the background inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
   return process
 
 
