@@ -24,6 +24,7 @@ from scipy import stats
 
 from ceph_tf.evaluation import analyze, metrics
 from ceph_tf.uncertainty import ranking, shift
+from ceph_tf.uncertainty.measures import CONFIDENCES
 
 SCHEMA_VERSION = 1
 _SOURCE = 'Drevicky & Kodym, BIOIMAGING 2020; their networks, ISBI 2015'
@@ -169,8 +170,10 @@ def shifts(pairs: dict, calibration: dict[str, np.ndarray], rng: np.random.Gener
   for change, (_, after) in pairs.items():
     names = [name for name in usable if name in after and np.isfinite(after[name]).all()]
     if names:
-      found[change] = shift.check({k: calibration[k] for k in names}, {k: after[k] for k in names},
-                                  rng, stated=stated)
+      # Scores are uncertainties: what is larger is the inverse of a confidence.
+      before, now = ({f'1/{k}' if k in CONFIDENCES else k: side[k] for k in names}
+                     for side in (calibration, after))
+      found[change] = shift.check(before, now, rng, stated=stated)
   return found
 
 

@@ -72,7 +72,7 @@ def render(found: dict, pictures: list[Picture], date: str) -> str:
   """
   title = html.escape(f'Changed X-rays: {found["title"]}')
   parts = [f'<h1>{title}</h1>', f'<p>Truth: {html.escape(found["truth"])}; {date}</p>',
-           report.gallery(pictures, 'charts'),
+           report.gallery(pictures, 'wide'),
            '<h2>Correlation of the mean measure with the change</h2>', _correlations(found),
            '<h2>Telling changed films from unchanged ones</h2>', _separations(found['separation']),
            '<p>Area under the ROC curve in %, and in brackets the false positive rate at 95 % true '

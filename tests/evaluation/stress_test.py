@@ -147,7 +147,7 @@ def test_a_shifted_set_should_not_be_trusted_and_the_same_films_may():
   pairs = {'same': (None, stress.scores_of(calibration))}
   same = stress.shifts(pairs, stress.scores_of(calibration), seeds.rng(0, 'same'), 0.8)['same']
   assert same['verdict'] == 'no_shift_seen' and '80 %' in same['words']
-  assert {row['measure'] for row in same['measures']} == {'spread_mm', 'mha', 'ood_score'}
+  assert {row['measure'] for row in same['measures']} == {'spread_mm', '1/mha', 'ood_score'}
 
 
 def test_pixels_of_images_of_another_size_say_nothing_about_a_shift():
@@ -155,7 +155,7 @@ def test_pixels_of_images_of_another_size_say_nothing_about_a_shift():
   pairs = {'same': (None, stress.scores_of(calibration))}
   assert 'spread_px' in pairs['same'][1]
   found = stress.shifts(pairs, stress.scores_of(calibration), seeds.rng(0, 'same'), 0.9)['same']
-  assert {row['measure'] for row in found['measures']} == {'mha', 'ood_score'}
+  assert {row['measure'] for row in found['measures']} == {'1/mha', 'ood_score'}
   mixed = run(calibration=make(np.tile([1.0, 3.0], 10)), condition_predictions=conditions() | {
       'spacing_mm': np.full(6, np.nan)})['shift']  # mm on one side only
   assert {row['measure'] for row in mixed['noise']['measures']} == {'mha', 'ood_score'}
