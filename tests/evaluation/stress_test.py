@@ -158,7 +158,7 @@ def test_pixels_of_images_of_another_size_say_nothing_about_a_shift():
   assert {row['measure'] for row in found['measures']} == {'1/mha', 'ood_score'}
   mixed = run(calibration=make(np.tile([1.0, 3.0], 10)), condition_predictions=conditions() | {
       'spacing_mm': np.full(6, np.nan)})['shift']  # mm on one side only
-  assert {row['measure'] for row in mixed['noise']['measures']} == {'mha', 'ood_score'}
+  assert {row['measure'] for row in mixed['noise']['measures']} == {'1/mha', 'ood_score'}
   assert run(calibration=make([1.0]))['shift'] == {}  # one image is no set
 
 
