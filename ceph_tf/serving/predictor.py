@@ -67,6 +67,11 @@ class Predictor:
     return {'density': samples.mean_density, 'scale': frame.scale / stride,
             'offset': geometry.network_to_heatmap(frame.offset, stride)}
 
+  def serve_features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The features of image files alone, [B, F]: one pass of an encoder, nothing is sampled."""
+    images, _ = self._each(preprocess.encode, image_bytes)
+    return {'features': features.pooled(self.encoder, images, self.cfg.model)}
+
   def _each(self, preprocess_one, batch: tf.Tensor) -> tuple[tf.Tensor, geometry.Frame]:
     """Network images [B, H, W, 1] and frames of a batch whose images are of any size each."""
     size = self.cfg.input
@@ -75,7 +80,10 @@ class Predictor:
                      fn_output_signature=(tf.TensorSpec([size.height, size.width, 1]), frame))
 
   def export(self, directory: pathlib.Path) -> None:
-    """Writes a SavedModel with signatures `serving_default`, `predict_image` and `mean_heatmap`."""
+    """Writes a SavedModel with signatures `serving_default`, `predict_image` and `mean_heatmap`.
+
+    Before anything is fitted there is `features`, too.
+    """
     archive = keras.export.ExportArchive()
     for network in self.networks:
       archive.track(network.model)
@@ -86,4 +94,7 @@ class Predictor:
                          [tf.TensorSpec([None, None, None, 1], tf.float32, name='image')])
     archive.add_endpoint('mean_heatmap', self.serve_heatmap,
                          [tf.TensorSpec([None], tf.string, name='image_bytes')])
+    if self.fitted is None:
+      archive.add_endpoint('features', self.serve_features,
+                           [tf.TensorSpec([None], tf.string, name='image_bytes')])
     archive.write_out(str(directory), verbose=False)

@@ -17,14 +17,23 @@ _FIELDS = ('image_id', 'spacing_mm', 'height_px', 'width_px')
 
 @component(resumable=True)
 def bulk_inferrer(servable: In[ServableModel], examples: In[Examples], blessing: In[InfraBlessing],
-                  predictions: Out[Predictions], *, split: str, context: Context):
+                  predictions: Out[Predictions], *, split: str, context: Context,
+                  signature: str = 'serving_default'):
   """Writes `predictions.npz`; see `artifacts.Predictions` for its arrays.
+
+  Args:
+    servable: what is asked, by its signature `signature`, which takes image files.
+    examples: whose images.
+    blessing: of the servable.
+    predictions: the answers.
+    split: of the examples.
+    context: names the progress bar.
 
   Raises:
     ComponentError: infra_validator did not bless the model.
   """
   inference.check_blessed(blessing)
-  serve = tf.saved_model.load(str(servable.saved_model)).signatures['serving_default']
+  serve = tf.saved_model.load(str(servable.saved_model)).signatures[signature]
   records = example_files.read_records(examples.shards(split))
 
   def answer(batch):

@@ -17,7 +17,7 @@ def calibrator(train: In[Predictions], calibration: In[Predictions], examples: I
   """Writes `fitted.npz`; see `ceph_tf.uncertainty.fitted`.
 
   Args:
-    train: predictions of the split 'train', for the density of its features.
+    train: `features` of the split 'train', for their density.
     calibration: predictions of the split 'calibration', whose films must not be trained on.
     examples: with the truths.
     anomalies: names films that occur more than once; copies of training films are left out.

@@ -56,7 +56,7 @@ def exported(request, tmp_path_factory):
 def test_signatures(exported):
   model, folder = exported
   signatures = tf.saved_model.load(str(folder)).signatures
-  assert set(signatures) == {'serving_default', 'predict_image', 'mean_heatmap'}
+  assert set(signatures) == {'serving_default', 'predict_image', 'mean_heatmap', 'features'}
   answers = signatures['serving_default'](image_bytes=tf.constant(PICTURES))
   samples = {'baseline': 1, 'mc_dropout': 4, 'ensemble': 2}[model]
   batch = len(PICTURES)
@@ -65,6 +65,8 @@ def test_signatures(exported):
       'covariance_px2': (batch, 19, 2, 2), 'aleatoric_px2': (batch, 19, 2, 2),
       'features': (batch, 12), **{name: (batch, 19) for name in MEASURES}}
   np.testing.assert_allclose(answers['points_px'], np.mean(answers['samples_px'], 1), rtol=1e-5)
+  alone = signatures['features'](image_bytes=tf.constant(PICTURES))['features']
+  np.testing.assert_allclose(alone, answers['features'], rtol=1e-2, atol=1e-3)
 
 
 def test_an_answer_depends_on_its_image_alone(exported):
