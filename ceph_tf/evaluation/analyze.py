@@ -23,7 +23,8 @@ patients as [low, high]; a figure that is unknown is null):
       recalibrated    likewise, for every second image, with plain circles and ellipses calibrated
                       on the others: what a user's own labels repair where the set is another
     shift           see `uncertainty.shift.check`: is the set like the calibration images? Null where
-                    no measure can tell. Needs no labels, and so is there in any case
+                    no measure can tell. Needs no labels, and so is there in any case. With
+                    `strange_ids`, the names behind `strange_images`
 """
 
 import dataclasses

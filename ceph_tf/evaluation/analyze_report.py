@@ -52,7 +52,14 @@ def _header(analysis: dict, date: str) -> str:
 def _shift(analysis: dict) -> list[str]:
   """May the regions be trusted on this set? In words."""
   shift = analysis.get('shift')
-  return [f'<p><b>{html.escape(shift["words"])}</b></p>'] if shift else []
+  if not shift:
+    return []
+  words = [f'<p><b>{html.escape(shift["words"])}</b></p>']
+  if shift['strange_ids']:
+    words.append(_note(f'Strange by themselves (p at most {shift["alpha"]:g}, '
+                       f'{shift["strange_by_chance"]:.0f} expected by chance): '
+                       f'{", ".join(shift["strange_ids"])}.'))
+  return words
 
 
 def _note(words: str) -> str:

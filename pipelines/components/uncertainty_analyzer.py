@@ -79,8 +79,10 @@ def uncertainty_analyzer(
 
   # Needs no labels, so it is done for a set without any, too.
   scores = stress.scores_of(predictions.read())
-  found['shift'] = stress.shifts({split: (scores, scores)}, stress.scores_of(calibration.read()),
-                                 seeds.rng(seed, 'shift'), cfg.coverage).get(split)
+  shifted = stress.shifts({split: (scores, scores)}, stress.scores_of(calibration.read()),
+                          seeds.rng(seed, 'shift'), cfg.coverage).get(split)
+  found['shift'] = shifted and {
+      **shifted, 'strange_ids': [cases.image_id[i] for i in shifted['strange_images']]}
 
   found = evaluate.plain(found)
   analysis.write(found)

@@ -113,7 +113,9 @@ def test_predictions_of_other_images_are_refused(run):
 
 
 def test_the_page_says_whether_regions_may_be_trusted_also_without_labels(run):
-  words = run().read()['shift']['words']  # errors, and so spreads, of six and ten images are alike
+  shift = run().read()['shift']
+  words = shift['words']  # errors, and so spreads, of six and ten images are alike
+  assert shift['strange_ids'] == [TEST[i] for i in shift['strange_images']]
   assert 'no reason to distrust' in words or 'cannot be vouched for' in words
 
 
