@@ -8,6 +8,6 @@ DATASET_FIELDS = {
     'csv': {preset: _OWN_TEST for preset in ('default', 'thesis', 'smoke')},
     # Exact truth and no noise of a doctor's hand: a third of the epochs is enough.
     'phantom': {
-        'default': [*_OWN_TEST, 'train.epochs=30', 'stress.images=10'], 'thesis': _OWN_TEST,
-        'smoke': _OWN_TEST},
+        'default': [*_OWN_TEST, 'train.epochs=30', 'stress.images=4', 'stress.angle_step_deg=3'],
+        'thesis': _OWN_TEST, 'smoke': _OWN_TEST},
 }
