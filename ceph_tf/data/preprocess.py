@@ -4,18 +4,22 @@
 image a network was trained on and the image it is served are the same floats.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from ceph_tf import geometry
 from ceph_tf.config import InputConfig
 
 
-def decode_gray(image_bytes: tf.Tensor) -> tf.Tensor:
+def decode_gray(image_bytes: tf.Tensor, run: Callable = lambda decoder, data: decoder(data)) -> tf.Tensor:
   """One image file to gray values.
 
   Args:
     image_bytes: string scalar, a JPEG, PNG (8 or 16 bit) or BMP file. TIFF is
       transcoded where data enter (`ceph_tf.data.codec`), TensorFlow has no decoder.
+    run: calls a decoder (bytes -> uint8 or uint16 [h, w, channels]); for whoever must
+      survive its failure.
 
   Returns:
     float32 [h, w, 1] in 0..1. Colour is reduced by the luma weights of BT.601;
@@ -27,17 +31,20 @@ def decode_gray(image_bytes: tf.Tensor) -> tf.Tensor:
   is_png16 = tf.logical_and(
       tf.equal(tf.strings.substr(image_bytes, 1, 3), 'PNG'),
       tf.equal(tf.strings.substr(image_bytes, 24, 1), b'\x10'))
-  image = tf.cond(is_png16, lambda: _decode_16_bit(image_bytes), lambda: _decode_8_bit(image_bytes))
+  image = tf.cond(is_png16, lambda: tf.cast(run(decode_16_bit, image_bytes), tf.float32) / 65535.0,
+                  lambda: tf.cast(run(decode_8_bit, image_bytes), tf.float32) / 255.0)
   return tf.cond(tf.shape(image)[-1] >= 3, lambda: _luma(image), lambda: image[..., :1])
 
 
-def _decode_16_bit(image_bytes: tf.Tensor) -> tf.Tensor:
-  return tf.cast(tf.io.decode_png(image_bytes, dtype=tf.uint16), tf.float32) / 65535.0
+def decode_16_bit(image_bytes: tf.Tensor) -> tf.Tensor:
+  """A PNG file to uint16 [h, w, channels]."""
+  return tf.io.decode_png(image_bytes, dtype=tf.uint16)
 
 
-def _decode_8_bit(image_bytes: tf.Tensor) -> tf.Tensor:
+def decode_8_bit(image_bytes: tf.Tensor) -> tf.Tensor:
+  """A JPEG, PNG or BMP file to uint8 [h, w, channels]."""
   # All channels: channels=1 would refuse BMP, the format ISBI 2015 is distributed in.
-  return tf.cast(tf.io.decode_image(image_bytes, expand_animations=False), tf.float32) / 255.0
+  return tf.io.decode_image(image_bytes, expand_animations=False)
 
 
 def _luma(image: tf.Tensor) -> tf.Tensor:
