@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from ceph_tf.uncertainty.measures import MEASURES
@@ -66,6 +67,14 @@ def _joined(answers: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
   return {name: np.concatenate([one[name] for one in answers]) for name in answers[0]} if answers else {}
 
 
-def named(answer: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """An answer of the SavedModel as `Predictions` keeps it: measures under `measure/`."""
-  return {f'measure/{name}' if name in MEASURES else name: value.numpy() for name, value in answer.items()}
+def named(answer: dict[str, tf.Tensor], image_ids: Sequence[str]) -> dict[str, np.ndarray]:
+  """An answer of the SavedModel as `Predictions` keeps it: measures under `measure/`, lengths in px.
+
+  Raises:
+    ComponentError: the model refused an image.
+  """
+  answer = {name: value.numpy() for name, value in answer.items() if not name.endswith(('_mm', '_mm2'))}
+  for image_id, status in zip(image_ids, answer.pop('status'), strict=True):
+    if status != b'ok':
+      raise ComponentError(f'image {image_id}: the SavedModel refused it as {status.decode()}')
+  return {f'measure/{name}' if name in MEASURES else name: value for name, value in answer.items()}

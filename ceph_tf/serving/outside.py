@@ -12,19 +12,22 @@ import tensorflow as tf
 
 
 def run(saved_model: str, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
-  """The answers of `serving_default` for image files, by output name."""
+  """The answers of `serving_default` for image files of unknown spacing, by output name."""
   v1 = tf.compat.v1
   with v1.Session(graph=tf.Graph()) as session:
     meta_graph = v1.saved_model.load(session, [tf.saved_model.SERVING], saved_model)
     signature = meta_graph.signature_def[tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY]
     fetches = {name: info.name for name, info in signature.outputs.items()}
-    return session.run(fetches, {signature.inputs['image_bytes'].name: image_bytes})
+    return session.run(fetches, {
+        signature.inputs['image_bytes'].name: image_bytes,
+        signature.inputs['spacing_mm'].name: [np.nan] * len(image_bytes)})
 
 
 def main(saved_model: str, images: str, answers: str) -> None:
   with np.load(images, allow_pickle=False) as arrays:
     image_bytes = [arrays[name].tobytes() for name in sorted(arrays)]
-  np.savez(answers, **run(saved_model, image_bytes))
+  found = run(saved_model, image_bytes)
+  np.savez(answers, **{**found, 'status': found['status'].astype('S')})  # bytes objects would be pickled
 
 
 if __name__ == '__main__':

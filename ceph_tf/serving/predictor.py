@@ -1,4 +1,4 @@
-"""What is exported: image bytes in, landmarks with uncertainty out.
+"""What is exported: image bytes and spacing in, landmarks with uncertainty out.
 
 `keras.export.ExportArchive` and not a bare `tf.Module`: a module that holds a
 Keras 3 model loads in Python, but not in the C++ runtime TF Serving uses.
@@ -8,19 +8,21 @@ import pathlib
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ceph_tf import geometry, seeds
 from ceph_tf.config import NetworkConfig, SamplerConfig
-from ceph_tf.data import preprocess
 from ceph_tf.models import features, unet
+from ceph_tf.serving import admission
+from ceph_tf.serving.admission import Admitted
 from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty import measures, samplers
 from ceph_tf.uncertainty.fitted import Fitted
 
 
 class Predictor:
-  """The sampler's networks behind two functions; see `serve` and `serve_image`.
+  """The sampler's networks behind the signatures; see `serve` and `serve_image`.
 
   Without `fitted` the answers hold what is fitted from: `features` [B, F] of the first network's
   encoder. With it, they hold what `uncertainty.fitted` documents instead.
@@ -32,10 +34,10 @@ class Predictor:
     self.encoder = features.encoder(self.networks[0], cfg.model)
     self.seed = seeds.tensor(seed, 'sampler')
 
-  def predict(self, images: tf.Tensor, frame: geometry.Frame) -> dict[str, tf.Tensor]:
-    """Network images [B, H, W, 1] and their frames (shapes [B, 2]) to the answers."""
-    samples = samplers.draw(self.networks, images, self.cfg, self.sampler, self.seed)
-    samples = samples.to_source(frame)
+  def predict(self, admitted: Admitted) -> dict[str, tf.Tensor]:
+    """Network images and their frames to the answers, in source pixels."""
+    samples = samplers.draw(self.networks, admitted.images, self.cfg, self.sampler, self.seed)
+    samples = samples.to_source(admitted.frame)
     answers = {
         'points_px': measures.mean_points_px(samples),
         'samples_px': tf.transpose(samples.points_px, [1, 0, 2, 3]),
@@ -43,44 +45,53 @@ class Predictor:
         'aleatoric_px2': measures.aleatoric_covariance_px2(samples),
     }
     found = {name: measure(samples) for name, measure in measures.MEASURES.items()}
-    vector = features.pooled(self.encoder, images, self.cfg.model)
+    vector = features.pooled(self.encoder, admitted.images, self.cfg.model)
     if self.fitted is None:
       return answers | found | {'features': vector}
     return answers | found | fitting.answers(self.fitted, found, answers['covariance_px2'], vector)
 
-  def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Image files, string [B], of any size each; answers in source pixels."""
-    return self.predict(*self._each(preprocess.encode, image_bytes))
+  def serve(self, image_bytes: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Image files, string [B], of any size each, and mm per pixel, float32 [B], NaN where unknown."""
+    return self._answer(admission.admit_bytes(image_bytes, self.cfg.input), spacing_mm)
 
-  def serve_image(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+  def serve_image(self, image: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
     """Gray images float32 [B, h, w, 1], any intensity scale; answers in their pixels."""
-    return self.predict(*self._each(preprocess.to_network_image, image))
+    return self._answer(admission.admit_images(image, self.cfg.input), spacing_mm)
+
+  def _answer(self, admitted: Admitted, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+    admitted = admitted.with_spacing(spacing_mm)
+    answers = refused(self.predict(admitted), admitted.ok)
+    return answers | in_mm(answers, spacing_mm) | {'status': admitted.status}
 
   def serve_heatmap(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     """The mean heatmaps of image files, `density` [B, h, w, L], and where they lie.
 
     A pixel of the heatmap is one of the source image times `scale` plus `offset`, [B, 2], (x, y).
     """
-    images, frame = self._each(preprocess.encode, image_bytes)
-    samples = samplers.draw(self.networks, images, self.cfg, self.sampler, self.seed)
-    stride = self.cfg.model.stem_stride
-    return {'density': samples.mean_density, 'scale': frame.scale / stride,
-            'offset': geometry.network_to_heatmap(frame.offset, stride)}
+    admitted = admission.admit_bytes(image_bytes, self.cfg.input)
+    samples = samplers.draw(self.networks, admitted.images, self.cfg, self.sampler, self.seed)
+    stride, frame = self.cfg.model.stem_stride, admitted.frame
+    answers = {'density': samples.mean_density, 'scale': frame.scale / stride,
+               'offset': geometry.network_to_heatmap(frame.offset, stride)}
+    return refused(answers, admitted.ok) | {'status': admitted.status}
+
+  def serve_network_image(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What the network sees of image files: `image` [B, H, W, 1], and where it lies.
+
+    A pixel of it is one of the source image times `scale` plus `offset`, [B, 2], (x, y).
+    """
+    admitted = admission.admit_bytes(image_bytes, self.cfg.input)
+    answers = {'image': admitted.images, **admitted.frame._asdict()}
+    return refused(answers, admitted.ok) | {'status': admitted.status}
 
   def serve_features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     """The features of image files alone, [B, F]: one pass of an encoder, nothing is sampled."""
-    images, _ = self._each(preprocess.encode, image_bytes)
-    return {'features': features.pooled(self.encoder, images, self.cfg.model)}
-
-  def _each(self, preprocess_one, batch: tf.Tensor) -> tuple[tf.Tensor, geometry.Frame]:
-    """Network images [B, H, W, 1] and frames of a batch whose images are of any size each."""
-    size = self.cfg.input
-    frame = geometry.Frame(tf.TensorSpec([2]), tf.TensorSpec([2]))
-    return tf.map_fn(lambda one: preprocess_one(one, size), batch,
-                     fn_output_signature=(tf.TensorSpec([size.height, size.width, 1]), frame))
+    admitted = admission.admit_bytes(image_bytes, self.cfg.input)
+    answers = {'features': features.pooled(self.encoder, admitted.images, self.cfg.model)}
+    return refused(answers, admitted.ok) | {'status': admitted.status}
 
   def export(self, directory: pathlib.Path) -> None:
-    """Writes a SavedModel with signatures `serving_default`, `predict_image` and `mean_heatmap`.
+    """Writes a SavedModel with the signatures that `saved_models/README.md` documents.
 
     Before anything is fitted there is `features`, too.
     """
@@ -88,13 +99,34 @@ class Predictor:
     for network in self.networks:
       archive.track(network.model)
     archive.track(self.encoder)
-    archive.add_endpoint('serving_default', self.serve,
-                         [tf.TensorSpec([None], tf.string, name='image_bytes')])
-    archive.add_endpoint('predict_image', self.serve_image,
-                         [tf.TensorSpec([None, None, None, 1], tf.float32, name='image')])
-    archive.add_endpoint('mean_heatmap', self.serve_heatmap,
-                         [tf.TensorSpec([None], tf.string, name='image_bytes')])
+    files = tf.TensorSpec([None], tf.string, name='image_bytes')
+    images = tf.TensorSpec([None, None, None, 1], tf.float32, name='image')
+    spacing = tf.TensorSpec([None], tf.float32, name='spacing_mm')
+    archive.add_endpoint('serving_default', self.serve, [files, spacing])
+    archive.add_endpoint('predict_image', self.serve_image, [images, spacing])
+    archive.add_endpoint('mean_heatmap', self.serve_heatmap, [files])
+    archive.add_endpoint('preprocess', self.serve_network_image, [files])
     if self.fitted is None:
-      archive.add_endpoint('features', self.serve_features,
-                           [tf.TensorSpec([None], tf.string, name='image_bytes')])
+      archive.add_endpoint('features', self.serve_features, [files])
     archive.write_out(str(directory), verbose=False)
+
+
+def refused(answers: dict[str, tf.Tensor], ok: tf.Tensor) -> dict[str, tf.Tensor]:
+  """Answers [B, ...] without those of images that are not `ok` [B]: NaN, 0, and True, so `refer`."""
+  def masked(value):
+    nothing = {tf.bool: True, tf.int32: 0}.get(value.dtype, np.nan)
+    rows = tf.reshape(ok, [-1] + [1] * (value.shape.rank - 1))
+    return tf.where(rows, value, tf.constant(nothing, value.dtype))
+  return {name: masked(value) for name, value in answers.items()}
+
+
+def in_mm(answers: dict[str, tf.Tensor], spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+  """`name_mm` for each `name_px`, `name_mm2` for each `name_px2`, but not for single samples."""
+  found = {}
+  for name, value in answers.items():
+    stem, _, unit = name.rpartition('_')
+    if unit in ('px', 'px2') and stem != 'samples':
+      factor = spacing_mm**2 if unit == 'px2' else spacing_mm
+      found[f'{stem}_{unit.replace("px", "mm")}'] = value * tf.reshape(
+          factor, [-1] + [1] * (value.shape.rank - 1))
+  return found

@@ -34,14 +34,17 @@ def bulk_inferrer(servable: In[ServableModel], examples: In[Examples], blessing:
   """
   inference.check_blessed(blessing)
   serve = tf.saved_model.load(str(servable.saved_model)).signatures[signature]
+  takes_spacing = 'spacing_mm' in serve.structured_input_signature[1]
   records = example_files.read_records(examples.shards(split))
 
   def answer(batch):
     start = time.monotonic()
-    found = inference.named(serve(image_bytes=tf.constant([record.image_bytes for record in batch])))
+    told = {field: np.array([getattr(record, field) for record in batch]) for field in _FIELDS}
+    spacing = {'spacing_mm': tf.constant(told['spacing_mm'], tf.float32)} if takes_spacing else {}
+    answers = serve(image_bytes=tf.constant([record.image_bytes for record in batch]), **spacing)
+    found = inference.named(answers, told['image_id'])
     seconds = (time.monotonic() - start) / len(batch)
-    return {**{field: np.array([getattr(record, field) for record in batch]) for field in _FIELDS}, **found,
-            'seconds': np.full(len(batch), seconds)}
+    return {**told, **found, 'seconds': np.full(len(batch), seconds)}
 
   total = example_files.read_schema(examples.path)['counts'][split]
   found = inference.in_parts(predictions.path, iter(lambda: list(itertools.islice(records, _BATCH)), []),

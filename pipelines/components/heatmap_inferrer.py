@@ -40,8 +40,9 @@ def heatmap_inferrer(servable: In[ServableModel], examples: In[Examples], blessi
 
   def answer(batch):
     found = ask(image_bytes=tf.constant([record.image_bytes for record in batch]))
-    density = np.moveaxis(found['density'].numpy(), -1, 1)  # [B, L, h, w]
-    scale, offset = found['scale'].numpy()[:, None], found['offset'].numpy()[:, None]
+    found = inference.named(found, [record.image_id for record in batch])
+    density = np.moveaxis(found['density'], -1, 1)  # [B, L, h, w]
+    scale, offset = found['scale'][:, None], found['offset'][:, None]
     truths = np.stack([truth_points(record.points_px, truth) for record in batch])
     pixel_mm2 = np.array([record.spacing_mm for record in batch])**2 / scale[:, 0].prod(-1)
     return {'image_id': np.array([record.image_id for record in batch]),

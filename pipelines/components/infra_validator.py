@@ -35,7 +35,8 @@ def infra_validator(servable: In[ServableModel], examples: In[Examples], blessin
   try:
     outside = _run_outside(servable.saved_model, image_bytes)
     serve = tf.saved_model.load(str(servable.saved_model)).signatures['serving_default']
-    inside = {name: value.numpy() for name, value in serve(image_bytes=tf.constant(image_bytes)).items()}
+    answer = serve(image_bytes=tf.constant(image_bytes), spacing_mm=tf.fill([len(image_bytes)], np.nan))
+    inside = {name: value.numpy() for name, value in answer.items()}
     reasons = compare(inside, outside)
     difference = float(np.abs(inside['points_px'] - outside['points_px']).max())
   except subprocess.SubprocessError as error:
@@ -47,8 +48,12 @@ def compare(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) -> li
   """What speaks against a model whose answers in two runtimes are these."""
   if inside.keys() != outside.keys():
     return [f'outputs differ: {sorted(inside)} here, {sorted(outside)} outside']
-  reasons = [f'output {name} holds values that are not finite' for name, value in outside.items()
-             if not name.startswith('region_') and not np.isfinite(value).all()]
+  reasons = [f'image {number} was refused: {status.decode()}'
+             for number, status in enumerate(outside['status']) if status != b'ok']
+  # Without a spacing there are no mm; a landmark without calibration images has no region.
+  reasons += [f'output {name} holds values that are not finite' for name, value in outside.items()
+              if not name.startswith('region_') and not name.endswith(('_mm', '_mm2', 'status'))
+              and not np.isfinite(value).all()]
   gap = np.abs(inside['points_px'] - outside['points_px']).max()
   if not gap <= _TOLERANCE_PX:
     reasons.append(f'landmarks differ by {gap:.3g} px between two runtimes; allowed {_TOLERANCE_PX}')

@@ -60,9 +60,11 @@ def stress_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
   changed, total = _films(series, examples, schema, cfg, split, truth, dataset, seed)
 
   def answer(batch):
-    found = predict(image=tf.constant(np.stack([film.image for film in batch])[..., None]))
-    return {**{field: np.array([getattr(film, field) for film in batch])
-               for field in Film._fields if field != 'image'}, **inference.named(found)}
+    found = predict(image=tf.constant(np.stack([film.image for film in batch])[..., None]),
+                    spacing_mm=tf.fill([len(batch)], np.nan))
+    told = {field: np.array([getattr(film, field) for film in batch])
+            for field in Film._fields if field != 'image'}
+    return {**told, **inference.named(found, told['image_id'])}
 
   predictions.write(inference.in_parts(
       predictions.path, _batches(changed), answer, total, context.node))

@@ -46,6 +46,12 @@ PICTURES = [picture(0), picture(1, 50, 120, '.jpg'), picture(2, 33, 33, '.bmp'),
             picture(3, 200, 150, '.png', np.uint16)]
 
 
+def ask(folder, files, spacing_mm=None, signature='serving_default'):
+  spacing = [np.nan] * len(files) if spacing_mm is None else spacing_mm
+  return tf.saved_model.load(str(folder)).signatures[signature](
+      image_bytes=tf.constant(files), spacing_mm=tf.constant(spacing, tf.float32))
+
+
 @pytest.fixture(scope='module', params=SAMPLERS)
 def exported(request, tmp_path_factory):
   folder = tmp_path_factory.mktemp('export') / request.param
@@ -56,25 +62,26 @@ def exported(request, tmp_path_factory):
 def test_signatures(exported):
   model, folder = exported
   signatures = tf.saved_model.load(str(folder)).signatures
-  assert set(signatures) == {'serving_default', 'predict_image', 'mean_heatmap', 'features'}
-  answers = signatures['serving_default'](image_bytes=tf.constant(PICTURES))
+  assert set(signatures) == {'serving_default', 'predict_image', 'mean_heatmap', 'preprocess', 'features'}
+  answers = ask(folder, PICTURES)
   samples = {'baseline': 1, 'mc_dropout': 4, 'ensemble': 2}[model]
   batch = len(PICTURES)
   assert {name: tuple(value.shape) for name, value in answers.items()} == {
       'points_px': (batch, 19, 2), 'samples_px': (batch, samples, 19, 2),
       'covariance_px2': (batch, 19, 2, 2), 'aleatoric_px2': (batch, 19, 2, 2),
-      'features': (batch, 12), **{name: (batch, 19) for name in MEASURES}}
+      'points_mm': (batch, 19, 2), 'covariance_mm2': (batch, 19, 2, 2), 'aleatoric_mm2': (batch, 19, 2, 2),
+      'spread_mm': (batch, 19), 'total_sd_mm': (batch, 19), 'ere_mm': (batch, 19),
+      'features': (batch, 12), 'status': (batch,), **{name: (batch, 19) for name in MEASURES}}
   np.testing.assert_allclose(answers['points_px'], np.mean(answers['samples_px'], 1), rtol=1e-5)
   alone = signatures['features'](image_bytes=tf.constant(PICTURES))['features']
   np.testing.assert_allclose(alone, answers['features'], rtol=1e-2, atol=1e-3)
 
 
 def test_an_answer_depends_on_its_image_alone(exported):
-  serve = tf.saved_model.load(str(exported[1])).signatures['serving_default']
-  together = serve(image_bytes=tf.constant(PICTURES))
+  together = ask(exported[1], PICTURES)
+  turned = ask(exported[1], PICTURES[::-1])
   for position, one in enumerate(PICTURES):
-    alone = serve(image_bytes=tf.constant([one]))
-    turned = serve(image_bytes=tf.constant(PICTURES[::-1]))
+    alone = ask(exported[1], [one])
     for name in ('points_px', 'samples_px', 'mha', 'total_sd_px'):
       np.testing.assert_allclose(together[name][position], alone[name][0], rtol=1e-3, atol=2e-2)
       np.testing.assert_allclose(together[name][position], turned[name][-1 - position], rtol=1e-3, atol=2e-2)
@@ -95,8 +102,10 @@ def test_mean_heatmap_lies_where_it_says(exported):
 def test_image_signature_agrees_with_bytes(exported):
   signatures = tf.saved_model.load(str(exported[1])).signatures
   gray = cv2.imdecode(np.frombuffer(PICTURES[0], np.uint8), cv2.IMREAD_GRAYSCALE)
-  from_bytes = signatures['serving_default'](image_bytes=tf.constant(PICTURES[:1]))
-  from_float = signatures['predict_image'](image=tf.constant(gray[None, ..., None], tf.float32))
+  from_bytes = ask(exported[1], PICTURES[:1], [0.5])
+  from_float = signatures['predict_image'](
+      image=tf.constant(gray[None, ..., None], tf.float32), spacing_mm=tf.constant([0.5]))
+  np.testing.assert_allclose(from_bytes['points_mm'], from_float['points_mm'], atol=0.1)
   np.testing.assert_allclose(from_bytes['points_px'], from_float['points_px'], atol=0.2)
 
 
@@ -104,8 +113,7 @@ def test_runs_in_a_process_that_knows_nothing_of_ours(exported, tmp_path):
   np.savez(tmp_path / 'images.npz', **{str(i): np.frombuffer(p, np.uint8) for i, p in enumerate(PICTURES)})
   subprocess.run([sys.executable, '-m', 'ceph_tf.serving.outside', str(exported[1]),
                   str(tmp_path / 'images.npz'), str(tmp_path / 'answers.npz')], check=True)
-  here = tf.saved_model.load(str(exported[1])).signatures['serving_default'](
-      image_bytes=tf.constant(PICTURES))
+  here = ask(exported[1], PICTURES)
   with np.load(tmp_path / 'answers.npz') as outside:
     np.testing.assert_allclose(here['samples_px'], outside['samples_px'], atol=2e-2)
 
@@ -116,13 +124,13 @@ def test_training_and_serving_see_the_same_network_image(tmp_path, phantom_recor
   model = predictor('baseline')
   seen = {}
 
-  def remember(images, frame):
-    seen['images'], seen['frame'] = images, frame
-    return {'points_px': tf.zeros([1])}
+  def remember(admitted):
+    seen['images'], seen['frame'] = admitted.images, admitted.frame
+    return {'points_px': tf.zeros([len(admitted.images)])}
 
   model.predict = remember
   train = [record for record in phantom_records if record.split == 'train']
-  model.serve(tf.constant([record.image_bytes for record in train]))
+  model.serve(tf.constant([record.image_bytes for record in train]), tf.fill([len(train)], 0.1))
   shards = [str(path) for path in sorted(tmp_path.glob('train-*.tfrecord'))]
   trained_on = list(data_input.encoded(shards, model.cfg.input, 'truth'))
   assert [row['image_id'].numpy().decode() for row in trained_on] == [r.image_id for r in train]

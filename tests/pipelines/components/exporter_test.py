@@ -137,12 +137,14 @@ def test_a_killed_check_is_no_verdict(examples, tmp_path, monkeypatch):
 
 
 def test_compare_finds_gaps_and_values_that_are_not_finite():
-  answer = {'points_px': np.zeros((1, 2, 2)), 'mha': np.ones((1, 2))}
+  answer = {'points_px': np.zeros((1, 2, 2)), 'mha': np.ones((1, 2)),
+            'points_mm': np.full((1, 2, 2), np.nan), 'status': np.array([b'ok'])}
   assert compare(answer, answer) == []
   moved = answer | {'points_px': answer['points_px'] + 1}
   assert 'differ by 1 px' in compare(answer, moved)[0]
   assert 'mha' in compare(answer, answer | {'mha': np.full((1, 2), np.nan)})[0]
   assert 'outputs differ' in compare(answer, {'points_px': answer['points_px']})[0]
+  assert 'damaged' in compare(answer, answer | {'status': np.array([b'damaged'])})[0]
 
 
 def test_heatmap_inferrer_keeps_scores_and_sizes_in_mm2(servable, examples, phantom_records, tmp_path):
