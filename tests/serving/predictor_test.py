@@ -6,44 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ceph_tf.config import Experiment, SamplerConfig
+from ceph_tf.config import InputConfig
 from ceph_tf.data import examples, preprocess
 from ceph_tf.data import input as data_input
-from ceph_tf.models import unet
-from ceph_tf.overrides import override
-from ceph_tf.serving.predictor import Predictor
 from ceph_tf.uncertainty.measures import MEASURES
-
-LANDMARKS = 19
-
-
-def config(*fields):
-  return override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8', *fields]).network
-
-
-DROPOUT = ('model.dropout_rate=0.5', 'model.dropout_at=down1')
-SAMPLERS = {
-    'baseline': (config(), SamplerConfig()),
-    'mc_dropout': (config(*DROPOUT), SamplerConfig('passes', 4, chunk=2)),
-    'ensemble': (config(), SamplerConfig('members', 2)),
-}
-
-
-def predictor(model):
-  cfg, sampler = SAMPLERS[model]
-  count = sampler.num_samples if sampler.kind == 'members' else 1
-  networks = [unet.build(cfg.model, cfg.input, LANDMARKS, cfg.train.precision, k) for k in range(count)]
-  return Predictor(networks, cfg, sampler, seed=5)
-
-
-def picture(seed, height=90, width=70, extension='.png', dtype=np.uint8):
-  rng = np.random.default_rng(seed)
-  small = rng.uniform(0, np.iinfo(dtype).max, (9, 7)).astype(dtype)
-  return cv2.imencode(extension, cv2.resize(small, (width, height)))[1].tobytes()
-
-
-PICTURES = [picture(0), picture(1, 50, 120, '.jpg'), picture(2, 33, 33, '.bmp'),
-            picture(3, 200, 150, '.png', np.uint16)]
 
 
 def ask(folder, files, spacing_mm=None, signature='serving_default'):
@@ -52,20 +18,21 @@ def ask(folder, files, spacing_mm=None, signature='serving_default'):
       image_bytes=tf.constant(files), spacing_mm=tf.constant(spacing, tf.float32))
 
 
-@pytest.fixture(scope='module', params=SAMPLERS)
-def exported(request, tmp_path_factory):
+@pytest.fixture(scope='module', params=['baseline', 'mc_dropout', 'ensemble'])
+def raw(request, predictor, tmp_path_factory):
+  """Name and folder of a model of which nothing was fitted."""
   folder = tmp_path_factory.mktemp('export') / request.param
   predictor(request.param).export(folder)
   return request.param, folder
 
 
-def test_signatures(exported):
-  model, folder = exported
+def test_signatures(raw, pictures):
+  model, folder = raw
   signatures = tf.saved_model.load(str(folder)).signatures
   assert set(signatures) == {'serving_default', 'predict_image', 'mean_heatmap', 'preprocess', 'features'}
-  answers = ask(folder, PICTURES)
+  answers = ask(folder, pictures)
   samples = {'baseline': 1, 'mc_dropout': 4, 'ensemble': 2}[model]
-  batch = len(PICTURES)
+  batch = len(pictures)
   assert {name: tuple(value.shape) for name, value in answers.items()} == {
       'points_px': (batch, 19, 2), 'samples_px': (batch, samples, 19, 2),
       'covariance_px2': (batch, 19, 2, 2), 'aleatoric_px2': (batch, 19, 2, 2),
@@ -73,25 +40,25 @@ def test_signatures(exported):
       'spread_mm': (batch, 19), 'total_sd_mm': (batch, 19), 'ere_mm': (batch, 19),
       'features': (batch, 12), 'status': (batch,), **{name: (batch, 19) for name in MEASURES}}
   np.testing.assert_allclose(answers['points_px'], np.mean(answers['samples_px'], 1), rtol=1e-5)
-  alone = signatures['features'](image_bytes=tf.constant(PICTURES))['features']
+  alone = signatures['features'](image_bytes=tf.constant(pictures))['features']
   np.testing.assert_allclose(alone, answers['features'], rtol=1e-2, atol=1e-3)
 
 
-def test_an_answer_depends_on_its_image_alone(exported):
-  together = ask(exported[1], PICTURES)
-  turned = ask(exported[1], PICTURES[::-1])
-  for position, one in enumerate(PICTURES):
-    alone = ask(exported[1], [one])
+def test_an_answer_depends_on_its_image_alone(raw, pictures):
+  together = ask(raw[1], pictures)
+  turned = ask(raw[1], pictures[::-1])
+  for position, one in enumerate(pictures):
+    alone = ask(raw[1], [one])
     for name in ('points_px', 'samples_px', 'mha', 'total_sd_px'):
       np.testing.assert_allclose(together[name][position], alone[name][0], rtol=1e-3, atol=2e-2)
       np.testing.assert_allclose(together[name][position], turned[name][-1 - position], rtol=1e-3, atol=2e-2)
 
 
-def test_mean_heatmap_lies_where_it_says(exported):
+def test_mean_heatmap_lies_where_it_says(raw, pictures):
   """A blob in the source is, by scale and offset, where the network image was sampled from."""
-  signatures = tf.saved_model.load(str(exported[1])).signatures
-  answer = signatures['mean_heatmap'](image_bytes=tf.constant(PICTURES))
-  assert answer['density'].shape == (len(PICTURES), 16, 16, 19)
+  signatures = tf.saved_model.load(str(raw[1])).signatures
+  answer = signatures['mean_heatmap'](image_bytes=tf.constant(pictures))
+  assert answer['density'].shape == (len(pictures), 16, 16, 19)
   np.testing.assert_allclose(tf.reduce_sum(answer['density'], [1, 2]), 1, rtol=1e-3)
   corners = np.array([[-0.5, -0.5], [69.5, 89.5]])  # of the first picture, 70 x 90, padded to a square
   there = corners * answer['scale'][0].numpy() + answer['offset'][0].numpy()
@@ -99,26 +66,26 @@ def test_mean_heatmap_lies_where_it_says(exported):
   assert -0.5 < there[0, 0] < 2.5 and there[:, 0].sum() == pytest.approx(15, abs=0.6)
 
 
-def test_image_signature_agrees_with_bytes(exported):
-  signatures = tf.saved_model.load(str(exported[1])).signatures
-  gray = cv2.imdecode(np.frombuffer(PICTURES[0], np.uint8), cv2.IMREAD_GRAYSCALE)
-  from_bytes = ask(exported[1], PICTURES[:1], [0.5])
+def test_image_signature_agrees_with_bytes(raw, pictures):
+  signatures = tf.saved_model.load(str(raw[1])).signatures
+  gray = cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+  from_bytes = ask(raw[1], pictures[:1], [0.5])
   from_float = signatures['predict_image'](
       image=tf.constant(gray[None, ..., None], tf.float32), spacing_mm=tf.constant([0.5]))
   np.testing.assert_allclose(from_bytes['points_mm'], from_float['points_mm'], atol=0.1)
   np.testing.assert_allclose(from_bytes['points_px'], from_float['points_px'], atol=0.2)
 
 
-def test_runs_in_a_process_that_knows_nothing_of_ours(exported, tmp_path):
-  np.savez(tmp_path / 'images.npz', **{str(i): np.frombuffer(p, np.uint8) for i, p in enumerate(PICTURES)})
-  subprocess.run([sys.executable, '-m', 'ceph_tf.serving.outside', str(exported[1]),
+def test_runs_in_a_process_that_knows_nothing_of_ours(raw, pictures, tmp_path):
+  np.savez(tmp_path / 'images.npz', **{str(i): np.frombuffer(p, np.uint8) for i, p in enumerate(pictures)})
+  subprocess.run([sys.executable, '-m', 'ceph_tf.serving.outside', str(raw[1]),
                   str(tmp_path / 'images.npz'), str(tmp_path / 'answers.npz')], check=True)
-  here = ask(exported[1], PICTURES)
+  here = ask(raw[1], pictures)
   with np.load(tmp_path / 'answers.npz') as outside:
     np.testing.assert_allclose(here['samples_px'], outside['samples_px'], atol=2e-2)
 
 
-def test_training_and_serving_see_the_same_network_image(tmp_path, phantom_records):
+def test_training_and_serving_see_the_same_network_image(predictor, tmp_path, phantom_records):
   """No skew: the same bytes, through the input chain and through the predictor."""
   examples.write(iter(phantom_records), tmp_path, 2, 'phantom')
   model = predictor('baseline')
@@ -144,4 +111,39 @@ def test_training_and_serving_see_the_same_network_image(tmp_path, phantom_recor
 
 def test_bytes_that_are_no_image_are_refused():
   with pytest.raises(tf.errors.InvalidArgumentError):
-    preprocess.encode(tf.constant(b'no image'), config().input)
+    preprocess.encode(tf.constant(b'no image'), InputConfig())
+
+
+def test_a_bad_image_has_a_status_and_no_answer_and_the_others_do_not_notice(exported, pictures):
+  files = [b'no image', *pictures, pictures[0][:60]]
+  mixed, alone = (ask(exported.path, some, [0.1] * len(some)) for some in (files, pictures))
+  assert mixed['status'].numpy().tolist() == [b'not_an_image', *[b'ok'] * len(pictures), b'damaged']
+  for name in set(alone) - {'status'}:
+    np.testing.assert_allclose(mixed[name][1:-1], alone[name], rtol=1e-3, atol=2e-2, err_msg=name)
+    bad = mixed[name].numpy()[[0, -1]]
+    assert (np.isnan(bad) if bad.dtype == np.float32 else bad == (name == 'refer')).all(), name
+
+
+def test_what_has_a_length_is_there_in_mm_too(exported, pictures):
+  spacing = np.array([0.5, np.nan, 2.0, 0.1], np.float32)
+  answer = ask(exported.path, pictures, spacing)
+  in_px = {name for name in answer if name.rpartition('_')[2] in ('px', 'px2')} - {'samples_px'}
+  assert {'points_px', 'covariance_px2', 'region_radius_px', 'region_ellipse_px2', 'spread_px'} <= in_px
+  for name in in_px:
+    in_mm = answer[name.replace('px', 'mm')].numpy()
+    assert np.isnan(in_mm[1]).all() and np.isfinite(answer[name][1]).all()
+    for row, mm in ((0, 0.5), (2, 2.0), (3, 0.1)):
+      factor = mm**2 if name.endswith('2') else mm
+      np.testing.assert_allclose(in_mm[row], factor * answer[name][row], rtol=1e-5)
+
+
+def test_preprocess_shows_what_the_network_sees(exported, pictures):
+  signature = tf.saved_model.load(str(exported.path)).signatures['preprocess']
+  answer = signature(image_bytes=tf.constant([*pictures, b'no image']))
+  size = InputConfig(height=32, width=32)
+  for k, data in enumerate(pictures):
+    image, frame = preprocess.encode(tf.constant(data), size)
+    np.testing.assert_allclose(answer['image'][k], image, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answer['scale'][k], frame.scale, rtol=1e-6)
+    np.testing.assert_allclose(answer['offset'][k], frame.offset, atol=1e-5)
+  assert answer['status'][-1] == b'not_an_image' and np.isnan(answer['image'][-1]).all()

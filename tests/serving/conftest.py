@@ -1,0 +1,73 @@
+"""Tiny models of each sampler, with all that is fitted inside, and pictures to ask them about."""
+
+import pathlib
+import typing
+
+import cv2
+import numpy as np
+import pytest
+
+from ceph_tf import seeds
+from ceph_tf.config import Experiment, SamplerConfig
+from ceph_tf.models import unet
+from ceph_tf.overrides import override
+from ceph_tf.serving.predictor import Predictor
+from ceph_tf.uncertainty import fitted as fitting
+
+LANDMARKS = 19
+
+
+def config(*fields):
+  return override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8', *fields]).network
+
+
+DROPOUT = ('model.dropout_rate=0.5', 'model.dropout_at=down1')
+SAMPLERS = {
+    'baseline': (config(), SamplerConfig()),
+    'mc_dropout': (config(*DROPOUT), SamplerConfig('passes', 4, chunk=2)),
+    'ensemble': (config(), SamplerConfig('members', 2)),
+}
+
+
+class Exported(typing.NamedTuple):
+  model: str
+  path: pathlib.Path
+
+
+def predictor(model, fitted=None):
+  cfg, sampler = SAMPLERS[model]
+  count = sampler.num_samples if sampler.kind == 'members' else 1
+  networks = [unet.build(cfg.model, cfg.input, LANDMARKS, cfg.train.precision, k) for k in range(count)]
+  return Predictor(networks, cfg, sampler, seed=5, fitted=fitted)
+
+
+def some_fitted():
+  rng = seeds.rng(0, 'fitted')
+  covariance = np.broadcast_to(np.eye(2), (40, LANDMARKS, 2, 2))
+  return fitting.fit(
+      rng.normal(size=(40, 12)), rng.normal(size=(40, 12)), rng.normal(size=(40, LANDMARKS, 2)), covariance,
+      rng.gamma(2, size=(40, LANDMARKS)), coverage=0.9, bins=5, alpha=0.05)
+
+
+def picture(seed, height=90, width=70, extension='.png', dtype=np.uint8):
+  rng = np.random.default_rng(seed)
+  small = rng.uniform(0, np.iinfo(dtype).max, (9, 7)).astype(dtype)
+  return cv2.imencode(extension, cv2.resize(small, (width, height)))[1].tobytes()
+
+
+@pytest.fixture(scope='session', name='predictor')
+def predictor_fixture():
+  return predictor
+
+
+@pytest.fixture(scope='session')
+def pictures():
+  return [picture(0), picture(1, 50, 120, '.jpg'), picture(2, 33, 33, '.bmp'),
+          picture(3, 200, 150, '.png', np.uint16)]
+
+
+@pytest.fixture(scope='session', params=SAMPLERS)
+def exported(request, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('export') / request.param
+  predictor(request.param, some_fitted()).export(folder)
+  return Exported(request.param, folder)
