@@ -4,7 +4,7 @@ import json
 
 from ceph_tf import seeds
 from ceph_tf.config import SamplerConfig
-from ceph_tf.models import unet
+from ceph_tf.models import folding, unet
 from ceph_tf.serving.predictor import Predictor
 from ceph_tf.uncertainty import fitted as fitting
 from pipelines.artifacts import Calibration, ServableModel, TrainedModel
@@ -53,7 +53,7 @@ def _export(models: list[TrainedModel], servable: ServableModel, sampler: Sample
   for model in models:
     network = unet.build(cfg.model, cfg.input, len(names), cfg.train.precision, seed=0)
     network.model.load_weights(model.path / 'model.weights.h5')
-    networks.append(network)
+    networks.append(folding.fold(network, cfg.model, cfg.input, len(names), cfg.train.precision))
   sampler_seed = seeds.derive(seed, 'sampler')
   Predictor(networks, cfg, sampler, sampler_seed, fitted).export(servable.saved_model)
   extra = servable.saved_model / 'assets.extra'
