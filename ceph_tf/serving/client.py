@@ -1,4 +1,4 @@
-"""Asks TensorFlow Serving about films: over REST (standard library alone) or gRPC (extra `serving`).
+"""Asks TensorFlow Serving about films: over REST, with the standard library alone; `grpc_client` over gRPC.
 
 Both clients answer with the outputs that `saved_models/README.md` documents, in the same arrays. A
 question is asked again only where what went wrong may pass; an answer depends on nothing but the
@@ -23,14 +23,13 @@ ADVICE = {
                'has --rest_api_timeout_in_ms',
     'no_model': 'which models are served is in the models.config the server was started with',
     'no_version': 'leave out version for the newest that is served',
-    'refused': 'is this a model that saved_models/README.md describes, and are there too many images?',
+    'refused': 'is this a model that saved_models/README.md describes?',
     'too_large': 'send fewer images at once',
-    'no_sense': "is this TensorFlow Serving? Its ports are 8500 for gRPC, 8501 for REST",
+    'no_sense': 'is this TensorFlow Serving? Its ports are 8500 for gRPC, 8501 for REST',
     'failed': "the server's log says more",
 }
 _PASSING = ('unavailable',)
 _PAUSE_S = 0.2  # before the first repetition; twice as long before each further one
-_SIGNATURE = 'serving_default'
 
 
 class ServingError(Exception):
@@ -42,6 +41,8 @@ class ServingError(Exception):
   """
 
   def __init__(self, kind: str, asked: str, answer: str):
+    if 'larger than max' in answer:  # a message for gRPC, or a request for the largest batch
+      kind = 'too_large'
     super().__init__(f'{asked}: {" ".join(answer.split())[:500]}; {ADVICE[kind]}')
     self.kind, self.asked, self.attempts = kind, asked, 1
 
@@ -49,7 +50,7 @@ class ServingError(Exception):
     return super().__str__() + (f' (asked {self.attempts} times)' if self.attempts > 1 else '')
 
 
-class _Client:
+class Client:
   """What both clients do; they differ in `_predict` and `_status`, which ask once."""
 
   def __init__(self, model: str, version: int | None, timeout_s: float, retries: int):
@@ -120,7 +121,7 @@ class _Client:
     return error
 
 
-class RestClient(_Client):
+class RestClient(Client):
   """Over HTTP, `url` like 'http://localhost:8501', without proxies. See `predict`, `status` and `ready`.
 
   Args:
@@ -206,24 +207,22 @@ class RestClient(_Client):
     return response.status, response.getheader('Content-Type', '').startswith('application/json'), text
 
 
-class GrpcClient(_Client):
-  """Over gRPC, `address` like 'localhost:8500'; needs `pip install 'ceph_tf[serving]'`. Close it, or use `with`.
+def _hang_up(sock: socket.socket) -> None:
+  with contextlib.suppress(OSError):
+    sock.shutdown(socket.SHUT_RDWR)
 
-  Args:
-    model, version, timeout_s, retries: as for `RestClient`.
-    credentials: `grpc.ChannelCredentials` of an encrypted connection.
-  """
 
-  def __init__(self, address: str, model: str, version: int | None = None, timeout_s: float = 60.0,
-               retries: int = 3, credentials=None):
-    super().__init__(model, version, timeout_s, retries)
-    self._address, self._api = address, _api()
-    options = [('grpc.max_receive_message_length', -1), ('grpc.max_send_message_length', -1),
-               ('grpc.enable_http_proxy', 0), ('grpc.use_local_subchannel_pool', 1),
-               # We count repetitions ourselves, and each shall connect anew.
-               ('grpc.enable_retries', 0), ('grpc.initial_reconnect_backoff_ms', 100),
-               ('grpc.min_reconnect_backoff_ms', 100), ('grpc.max_reconnect_backoff_ms', 100)]
-    grpc = self._api.grpc
-    self._channel = (grpc.secure_channel(address, credentials, options) if credentials
-                     else grpc.insecure_channel(address, options))
+def _kind_of_http(code: int, is_json: bool) -> str:
+  if code == 404 and not is_json:  # a server, but none that knows of models
+    return 'no_sense'
+  return {400: 'refused', 404: 'no_model', 408: 'timeout', 413: 'too_large', 429: 'unavailable',
+          502: 'unavailable', 503: 'unavailable', 504: 'timeout'}.get(code, 'failed')
 
+
+def _array(values: list) -> np.ndarray:
+  """JSON has no types, but TF Serving writes every float with a point, an exponent or as NaN."""
+  array = np.array(values)
+  kinds = {'f': np.float32, 'i': np.int32, 'b': np.bool_, 'U': np.str_}
+  if array.dtype.kind not in kinds:
+    raise ValueError(f'values of type {array.dtype}')
+  return array.astype(kinds[array.dtype.kind])
