@@ -1,25 +1,52 @@
-"""Puts a blessed SavedModel where TF Serving looks for it: `<destination>/<name>/<version>/`."""
+"""Puts a blessed SavedModel where TF Serving looks for it: `<destination>/<name>/<version>/`.
 
+Beside the models lie `models.config` and `batching_parameters.txt`, which a server is started with.
+Both are written anew, from the folders there, whatever they were before.
+"""
+
+import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
 import shutil
 import stat
 import uuid
+from collections.abc import Iterator
 
+from ceph_tf.serving import warmup
 from pipelines import configuration, digests
 from pipelines.artifacts import Evaluation, InfraBlessing, ModelBlessing, PushedModel, ServableModel
 from pipelines.dsl import ComponentError, Context, In, Out, component
 
 LINEAGE, EXPERIMENT, EVALUATION = 'lineage.json', 'experiment.json', 'evaluation.json'
-ADDED = (LINEAGE, EXPERIMENT, EVALUATION)  # files that are no part of the SavedModel
+ADDED = (LINEAGE, EXPERIMENT, EVALUATION, warmup.PATH)  # files that are no part of the SavedModel
+MODELS, BATCHING = 'models.config', 'batching_parameters.txt'
 _UNFINISHED = '.pushing-'
+_GENERATED = '# Written anew at every push: to change it, start the server with a copy.\n'
+# A text `BatchingParameters`; the server's --enable_batching forms batches of what is asked at once.
+_BATCHING = _GENERATED + '''\
+# Batches of 8 films fill the cores or a GPU; more would only cost memory and make the first wait longer.
+max_execution_batch_size { value: 8 }
+# One request may hold more: it is divided. Beyond this it is refused.
+enable_large_batch_splitting { value: true }
+max_batch_size { value: 32 }
+# To wait 10 ms for company is nothing beside the time a film takes.
+batch_timeout_micros { value: 10000 }
+# Two: files of one batch are decoded while another is computed; TensorFlow itself uses all cores for each.
+num_batch_threads { value: 2 }
+# Whoever would wait longer than for 16 batches is told at once (UNAVAILABLE) and may ask again.
+max_enqueued_batches { value: 16 }
+# Image files are strings, of any sizes in one batch. Images of several sizes (predict_image) must not be
+# padded to one: that would change what the network sees. Without it, they are refused if asked at once.
+pad_variable_length_inputs: false
+'''
 
 
-def always(model_name: str, destination: str) -> str:
+def always(**params) -> str:
   """A new digest each time: what a push does to the destination cannot come from a cache."""
-  del model_name, destination
+  del params
   return uuid.uuid4().hex
 
 
@@ -33,13 +60,15 @@ def pusher(
     *,
     model_name: str,
     destination: str,
+    served_from: str = '/models',
     context: Context,
 ):
   """Copies the SavedModel to the next version, if it is blessed and not already the newest.
 
   The version folder also gets `lineage.json` (how it was made), `experiment.json`
-  (configuration by node) and `evaluation.json`; TF Serving ignores them. A version
-  is complete from the moment it exists.
+  (configuration by node) and `evaluation.json`, which TF Serving ignores, and the
+  requests that it warms up with. A version is complete from the moment it exists.
+  The destination gets `models.config` and `batching_parameters.txt`.
 
   Args:
     servable: what to push.
@@ -50,6 +79,7 @@ def pusher(
       `version` and `path` (null when refused), `reasons`.
     model_name: a folder name.
     destination: the folder of all models.
+    served_from: where the server (in its container) sees that folder.
     context: tells the lineage.
 
   Raises:
@@ -67,11 +97,13 @@ def pusher(
                   'reasons': reasons})
     return
   ancestry = context.lineage()
-  status, folder = push(servable.saved_model, pathlib.Path(destination).absolute() / model_name, {
+  models = pathlib.Path(destination).absolute()
+  status, folder = push(servable.saved_model, models / model_name, {
       LINEAGE: json.dumps(ancestry, indent=2) + '\n',
       EXPERIMENT: json.dumps(configuration.of(ancestry), indent=2) + '\n',
       EVALUATION: (evaluation.path / EVALUATION).read_text('utf-8'),
   })
+  configure(models, served_from)
   reasons = [f'version {folder.name} already holds the same model'] if status == 'unchanged' else []
   pushed.write({'status': status, 'name': model_name, 'version': int(folder.name), 'path': str(folder),
                 'reasons': reasons})
@@ -100,14 +132,12 @@ def push(
     'pushed' or 'unchanged', and the folder of the version.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  with (folder / '.lock').open('a') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+  with _locked(folder):
     for leftover in folder.glob(f'{_UNFINISHED}*'):  # of a killed pusher: we hold the lock
       shutil.rmtree(leftover)
     there = versions(folder)
     newest = max(there, default=0)
-    content = digests.tree_digest(saved_model, ADDED)
-    if newest and digests.tree_digest(there[newest], ADDED) == content:
+    if newest and _content(there[newest]) == _content(saved_model):
       return 'unchanged', there[newest]
     unfinished, target = folder / f'{_UNFINISHED}{uuid.uuid4().hex}', folder / str(newest + 1)
     try:
@@ -119,9 +149,62 @@ def push(
   return 'pushed', target
 
 
+def configure(models: pathlib.Path, served_from: str) -> None:
+  """Writes what a server of all models in the folder `models` is started with.
+
+  A pusher's version is there before it comes here, so that of several at once the last sees all.
+  """
+  with _locked(models):
+    names = [folder.name for folder in sorted(models.glob('[!.]*')) if folder.is_dir() and any(
+        (version / 'saved_model.pb').is_file() for version in versions(folder).values())]
+    _replace(models / MODELS, model_config(names, served_from))
+    _replace(models / BATCHING, _BATCHING)
+
+
+def model_config(names: list[str], served_from: str) -> str:
+  """A text `ModelServerConfig`: of each model the newest version there, so that moving it away rolls back."""
+  def quoted(text):  # strings of JSON and of text protos are alike
+    return json.dumps(text, ensure_ascii=False)
+
+  configs = ''.join(f'''\
+  config {{
+    name: {quoted(name)}
+    base_path: {quoted(str(pathlib.PurePosixPath(served_from, name)))}
+    model_platform: "tensorflow"
+    model_version_policy {{ latest {{ num_versions: 1 }} }}
+  }}
+''' for name in names)
+  return f'{_GENERATED}model_config_list {{\n{configs}}}\n'
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+  with (folder / '.lock').open('a') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+
+
+def _replace(file: pathlib.Path, text: str) -> None:
+  """A reader finds the old or the new file, whole. Needs the lock."""
+  unfinished = file.with_name(f'{_UNFINISHED}{file.name}')
+  unfinished.write_text(text, 'utf-8')
+  os.replace(unfinished, file)
+
+
+def _content(saved_model: pathlib.Path) -> dict[str, str]:
+  """Digests of a SavedModel's files by name, without what a pusher adds."""
+  found = {}
+  for name in digests.tree_files(saved_model):
+    if name not in ADDED:
+      with (saved_model / name).open('rb') as file:
+        found[name] = hashlib.file_digest(file, 'sha256').hexdigest()
+  return found
+
+
 def _copy(saved_model: pathlib.Path, target: pathlib.Path, added: dict[str, str]) -> None:
   shutil.copytree(saved_model, target)
   for path in (target, *target.rglob('*')):  # the store may be read-only, a copy is not
     path.chmod(path.stat().st_mode | stat.S_IWUSR)
   for name, text in added.items():
     (target / name).write_text(text, 'utf-8')
+  warmup.write(target)
