@@ -135,9 +135,7 @@ class RestClient(Client):
   def __init__(self, url: str, model: str, version: int | None = None, timeout_s: float = 60.0,
                retries: int = 3):
     super().__init__(model, version, timeout_s, retries)
-    self._parts = urllib.parse.urlsplit(url)
-    if self._parts.scheme not in ('http', 'https') or not self._parts.hostname:
-      raise ValueError(f'url={url!r}: allowed is http://HOST:PORT or https://HOST:PORT')
+    self._parts = _parts_of(url)
 
   def _predict(self, files: list[bytes], spacing_mm: list[float], left_s: float) -> dict[str, np.ndarray]:
     rows = [{'image_bytes': {'b64': base64.b64encode(file).decode()}, 'spacing_mm': spacing}
@@ -163,7 +161,7 @@ class RestClient(Client):
     path = f'{self._parts.path.rstrip("/")}/v1/models/{urllib.parse.quote(self.model, safe="")}'
     path += ('' if version is None else f'/versions/{version}') + verb
     method, body = ('GET', None) if content is None else ('POST', json.dumps(content).encode())
-    asked = f'{method} {self._parts.scheme}://{self._parts.netloc}{path}'
+    asked = f'{method} {self._parts.scheme}://{self._parts.netloc.rpartition("@")[2]}{path}'
     end_s = time.monotonic() + left_s
     try:
       code, is_json, text = self._exchange(method, path, body, end_s)
@@ -196,7 +194,7 @@ class RestClient(Client):
       clock.daemon = True
       clock.start()
       try:
-        with contextlib.suppress(BrokenPipeError):  # who refuses a long body may say why before its end
+        with contextlib.suppress(ConnectionError):  # who refuses a long body may say why before its end
           connection.request(method, path, body, {'Content-Type': 'application/json'})
         response = connection.getresponse()
         text = response.read()
@@ -205,6 +203,14 @@ class RestClient(Client):
     if time.monotonic() >= end_s:  # what we hung up on may look whole
       raise TimeoutError
     return response.status, response.getheader('Content-Type', '').startswith('application/json'), text
+
+
+def _parts_of(url: str) -> urllib.parse.SplitResult:
+  with contextlib.suppress(ValueError):  # of a port that is no number
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme in ('http', 'https') and parts.hostname and parts.port != 0:
+      return parts
+  raise ValueError(f'url={url!r}: allowed is http://HOST:PORT or https://HOST:PORT')
 
 
 def _hang_up(sock: socket.socket) -> None:

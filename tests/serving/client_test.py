@@ -187,8 +187,8 @@ def test_repetitions_end_with_the_time(connect, kind):
   connect.models.faults = [BUSY] * 1000
   start_s = time.monotonic()
   error = failure(connect(kind, retries=1000, timeout_s=0.5).predict, FILES)
-  assert error.kind == 'unavailable' and time.monotonic() - start_s < 1.0
-  assert 3 <= error.attempts == connect.models.asked < 8
+  assert error.kind == 'unavailable' and time.monotonic() - start_s < 2.5
+  assert 2 <= error.attempts == connect.models.asked < 8
 
 
 @CLIENTS
@@ -206,7 +206,7 @@ def test_a_server_that_starts_late(connect, root, kind):
   port = free_port()
   models = stand_in.Models(root)
   address = f'127.0.0.1:{port}'
-  client = connect(kind, address=f'http://{address}' if kind == 'rest' else address, retries=6, timeout_s=20)
+  client = connect(kind, address=f'http://{address}' if kind == 'rest' else address, retries=9, timeout_s=20)
   serve = {'rest': stand_in.rest, 'grpc': stand_in.grpc_server}[kind]
   stop = threading.Event()
 
@@ -229,7 +229,7 @@ def test_a_slow_server_is_not_waited_for(connect, kind, fault):
   start_s = time.monotonic()
   error = failure(connect(kind, timeout_s=0.4, retries=5).predict, FILES)
   assert (error.kind, error.attempts, connect.models.asked) == ('timeout', 1, 1)
-  assert 0.3 < time.monotonic() - start_s < 1.0
+  assert 0.3 < time.monotonic() - start_s < stand_in.HANG_S - 0.5
   connect.models.faults = [fault]
   assert not connect(kind, timeout_s=0.2).ready()
 
@@ -304,6 +304,19 @@ def test_who_hangs_up_at_once(connect, kind, monkeypatch):
   assert (error.kind, error.attempts) == ('unavailable', 3) and len(count) >= 3
 
 
+def test_who_refuses_a_long_body_before_its_end(connect):
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    def refuse():
+      connection = server.accept()[0]
+      connection.recv(1000)
+      connection.sendall(b'HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\n\r\nlong')
+      connection.close()
+    threading.Thread(target=refuse, daemon=True).start()
+    client = connect('rest', address=f'http://127.0.0.1:{server.getsockname()[1]}')
+    error = failure(client.predict, [bytes(20 << 20)])
+  assert (error.kind, error.attempts) == ('too_large', 1) and 'HTTP 413, long' in str(error)
+
+
 def test_the_other_port(connect, servers):
   """REST asked of gRPC and the other way round."""
   addresses = servers[1]
@@ -324,7 +337,8 @@ def test_messages_of_any_size(connect, root):
   assert error.kind == 'too_large' and error.attempts == 1 and models.asked == 0
 
 
-@pytest.mark.parametrize('url', ['localhost:8501', 'ftp://host', 'http://', ''])
+@pytest.mark.parametrize('url', [
+    'localhost:8501', 'ftp://host', 'http://', '', 'http://host:port', 'http://host:0', 'http://[::1'])
 def test_an_address_that_is_none(url):
   with pytest.raises(ValueError, match='allowed is http://HOST:PORT'):
     RestClient(url, 'm')
