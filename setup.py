@@ -7,6 +7,10 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'ceph_tf/__init__.py').read_text()).group(1)
+# CT volumes; DICOM X-rays, uncompressed and RLE; and as JPEG (also lossless), JPEG-LS and JPEG 2000.
+MEDICAL = ['SimpleITK>=2.4', 'pydicom>=3', 'pylibjpeg>=2', 'pylibjpeg-libjpeg>=2.1',
+           'pylibjpeg-openjpeg>=2.1']
+SERVING = ['tensorflow-serving-api>=2.21,<2.22']  # the protos of TensorFlow Serving's gRPC, with grpcio
 
 setuptools.setup(
     name='ceph_tf',
@@ -30,7 +34,8 @@ setuptools.setup(
         'tqdm>=4.66',
     ],
     extras_require={
-        'medical': ['SimpleITK>=2.4'],
-        'dev': ['pytest>=8', 'ruff>=0.8', 'SimpleITK>=2.4'],
+        'medical': MEDICAL,
+        'serving': SERVING,
+        'dev': ['pytest>=8', 'ruff>=0.8', *MEDICAL, *SERVING],
     },
 )
