@@ -1,0 +1,129 @@
+"""The command line: `python -m pipelines.predict PATHS...` finds landmarks on X-rays.
+
+PATHS are files, folders and patterns: JPEG, PNG, BMP, TIFF and DICOM. Into --out go, for each image,
+<name>.json (all that is known, see ceph_tf/serving/prediction_schema.py) and <name>.png (the X-ray with
+landmarks and regions), and predictions.csv, measurements.csv and, with --report, report.html about all
+that were answered. A refused image has a JSON file that says why, and its line at the end.
+
+Exit status: 0 all images are answered; 1 a mistake of ours (with its traceback); 2 a mistake the user can
+mend, in one line: nothing was started, or an output cannot be written; 3 some or all images are refused;
+130 Ctrl-C. Every file in --out is whole at any time; after Ctrl-C the tables are missing or old.
+"""
+
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from absl import app, flags, logging
+from tqdm import tqdm
+
+from ceph_tf.config import ConfigError
+from ceph_tf.data.records import DataError
+from pipelines import console
+
+_SAVED_MODELS = 'saved_models'
+_SAVED_MODEL = flags.DEFINE_string(
+    'saved_model', _SAVED_MODELS, 'A SavedModel, or a folder of its versions (the newest is taken), or of '
+    'several such folders (of which the model that was pushed last is taken).')
+_OUT = flags.DEFINE_string('out', 'predictions', 'Where everything is written.')
+_SPACING_MM = flags.DEFINE_float(
+    'spacing_mm', None, 'mm per pixel of images that do not state it; without it they have no lengths.')
+_REPORT = flags.DEFINE_bool('report', False, 'Also write report.html, a page that needs nothing else.')
+
+_LARGEST_MM = 3.4e38  # the model takes float32
+USER_ERRORS = (ConfigError, DataError, OSError)
+
+
+def newest_model(folder: pathlib.Path) -> pathlib.Path:
+  """The version folder that is meant by a folder of a model, of versions, or of models.
+
+  Raises:
+    ConfigError: there is none.
+  """
+  from pipelines.components.pusher import versions  # late, because it loads TensorFlow
+  if (folder / 'saved_model.pb').is_file():
+    return folder
+  models = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
+  for group in (models[:1], models[1:]):
+    newest = []
+    for model in filter(pathlib.Path.is_dir, group):
+      there = {k: path for k, path in versions(model).items() if (path / 'saved_model.pb').is_file()}
+      newest += [there[max(there)]] if there else []
+    if newest:
+      return max(newest, key=lambda path: (path / 'saved_model.pb').stat().st_mtime)
+  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; `python -m pipelines.run` makes one')
+
+
+def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
+  """Answers the images that the flags and paths describe; the exit status."""
+  if not paths:
+    raise ConfigError('no image: python -m pipelines.predict FILE_OR_FOLDER...')
+  for flag in (_SAVED_MODEL, _OUT):
+    if not flag.value:  # an unset shell variable, which is not the default
+      raise ConfigError(f'--{flag.name} is empty; give it a value or leave it out')
+  spacing_mm, out = _SPACING_MM.value, pathlib.Path(_OUT.value)
+  if spacing_mm is not None and not 0 < spacing_mm < _LARGEST_MM:
+    raise ConfigError(f'--spacing_mm={spacing_mm:g}: allowed is a number above 0, the mm per pixel')
+  if out.exists() and not out.is_dir():
+    raise ConfigError(f'--out={out}: there is a file of this name; allowed is a folder')
+  with console.silent_stderr():
+    from ceph_tf.serving import intake, predictions, saved_model
+  sources = intake.find(paths, out)
+  folder = newest_model(pathlib.Path(_SAVED_MODEL.value))
+  with console.silent_stderr():
+    model = saved_model.load(folder)
+  ctrl_c.check()
+  print(f'model: {model.name} ({intake.shown(folder)})', flush=True)
+  outcomes = predictions.predict(sources, model, out, spacing_mm, _REPORT.value)
+  return _tell(_with_bar(outcomes, len(sources), ctrl_c), out)
+
+
+def _with_bar(outcomes: Iterator, total: int, ctrl_c: console.CtrlC) -> Iterator:
+  with tqdm(total=total, desc='predict', unit='image', file=sys.stderr, dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else 10) as bar:
+    for outcome in outcomes:
+      bar.update()
+      yield outcome
+      ctrl_c.check()
+
+
+def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
+  from ceph_tf.serving import intake
+  read, referred, refused = 0, 0, []
+  for outcome in outcomes:
+    read += 1
+    referred += outcome.refer
+    if outcome.status != 'ok':
+      refused.append(outcome)
+  print(f'written to {intake.shown(out)}')
+  for outcome in refused:
+    print(f'refused: {intake.shown(outcome.source.path)}: {outcome.reason} '
+          f'(see {outcome.source.name}.json)')
+  print(f'read {read}, answered {read - len(refused)}, refused {len(refused)}, referred {referred}')
+  return 3 if refused else 0
+
+
+def main(argv: list[str]) -> int:
+  ctrl_c = console.CtrlC()
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
+  logging.set_verbosity(logging.WARNING)
+  try:
+    return predict(argv[1:], ctrl_c)
+  except (Exception, KeyboardInterrupt) as error:
+    if ctrl_c.pressed or isinstance(error, KeyboardInterrupt):
+      print('\ninterrupted; what is written is whole, the tables are not', file=sys.stderr)
+      return 130
+    if not isinstance(error, USER_ERRORS):
+      raise
+    console.fail(error)
+    return 2
+
+
+def cli() -> None:
+  app.run(main, flags_parser=console.parse)
+
+
+if __name__ == '__main__':
+  cli()
