@@ -8,6 +8,7 @@ question, so asking twice does no harm. `timeout_s` is for all of it: no server 
 import base64
 import contextlib
 import http.client
+import itertools
 import json
 import socket
 import threading
@@ -101,13 +102,13 @@ class Client:
   def _repeated(self, ask: Callable):
     """`ask(seconds left)`, again where it may help and there is time for it."""
     end_s = time.monotonic() + self.timeout_s
-    for attempt in range(self.retries + 1):
+    for attempt in itertools.count():
       pause_s = _PAUSE_S * 2**attempt
       try:
         return ask(end_s - time.monotonic())
       except ServingError as error:
         error.attempts = attempt + 1
-        hopeless = error.kind not in _PASSING or attempt == self.retries
+        hopeless = error.kind not in _PASSING or attempt >= self.retries
         if hopeless or time.monotonic() + pause_s >= end_s:
           raise self._explained(error, end_s - time.monotonic()) from error.__cause__
       time.sleep(pause_s)
