@@ -54,15 +54,15 @@ class ChannelMask(layers.Layer):
 class _Builder:
   """Layers with their names, precision and seeds; masks are numbered as they come."""
 
-  def __init__(self, cfg: ModelConfig, precision: str, seed: int, noise):
-    self.cfg, self.precision, self.seed, self.noise = cfg, precision, seed, noise
+  def __init__(self, cfg: ModelConfig, precision: str, seed: int, noise, fused: bool):
+    self.cfg, self.precision, self.seed, self.noise, self.fused = cfg, precision, seed, noise, fused
     self.begin = 0
     self.masked_from: list[str] = []
 
-  def conv(self, x, filters, size, name, strides=1, dtype=None):
-    return layers.Conv2D(
+  def conv(self, x, filters, size, name, strides=1, dtype=None, kind=layers.Conv2D, use_bias=True):
+    return kind(
         filters, size, strides=strides, padding='same', name=name, dtype=dtype or self.precision,
-        kernel_initializer=keras.initializers.HeNormal(seeds.derive(self.seed, name)),
+        kernel_initializer=keras.initializers.HeNormal(seeds.derive(self.seed, name)), use_bias=use_bias,
     )(x)
 
   def normalize(self, x, name):
@@ -72,11 +72,31 @@ class _Builder:
       return layers.GroupNormalization(min(8, x.shape[-1]), name=name, dtype=self.precision)(x)
     return layers.BatchNormalization(momentum=0.95, name=name, dtype=self.precision)(x)
 
-  def block(self, x, filters, name):
-    for i in range(self.cfg.convs):
+  def relu(self, x, name):
+    return layers.Activation('relu', name=name, dtype=self.precision)(x)
+
+  def skip(self, x, level):
+    """What of a down block goes to the up block of its level."""
+    if not self.fused:
+      return x
+    return self.conv(x, self.cfg.filters[level], 3, f'up{level}_conv0_skip', use_bias=False)
+
+  def up(self, x, skip, level):
+    """Enlarges x twice, joins it with a `skip`, and goes through the up block."""
+    filters, name, dtype = self.cfg.filters[level], f'up{level}', self.precision
+    if not self.fused:
+      x = layers.UpSampling2D(name=f'upsample{level}', dtype=dtype)(x)
+      x = layers.Concatenate(name=f'concat{level}', dtype=dtype)([x, skip])
+      return self.block(x, filters, name)
+    x = self.conv(x, filters, 4, f'{name}_conv0_up', strides=2, kind=layers.Conv2DTranspose)
+    x = self.relu(layers.Add(name=f'{name}_add', dtype=dtype)([x, skip]), f'{name}_relu0')
+    return self.block(x, filters, name, begin=1)
+
+  def block(self, x, filters, name, begin=0):
+    for i in range(begin, self.cfg.convs):
       x = self.conv(x, filters, 3, f'{name}_conv{i}')
       x = self.normalize(x, f'{name}_norm{i}')
-      x = layers.Activation('relu', name=f'{name}_relu{i}', dtype=self.precision)(x)
+      x = self.relu(x, f'{name}_relu{i}')
     if self.cfg.dropout_rate and name in self.cfg.dropout_at:
       mask = ChannelMask(self.begin, name=f'{name}_mask', dtype=self.precision)
       self.begin += filters
@@ -94,7 +114,7 @@ def noise_channels(cfg: ModelConfig) -> int:
 
 
 def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precision: str,
-          seed: int) -> Network:
+          seed: int, fused: bool = False) -> Network:
   """Builds a U-Net with freshly drawn weights.
 
   Args:
@@ -103,6 +123,8 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
     num_landmarks: number of heatmaps L.
     precision: Keras dtype policy of all but the last layer, which is float32.
     seed: of the initial weights; the same seed gives the same weights.
+    fused: the arrangement for inference that `folding.fold` fills: up blocks begin with two
+      convolutions and a sum, so that what skips bring is part of the trunk.
 
   Returns:
     A `Network`.
@@ -110,7 +132,7 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
   image = keras.Input((input_cfg.height, input_cfg.width, 1), name='image')
   channels = noise_channels(cfg)
   noise = keras.Input((channels,), name='noise') if channels else None
-  make = _Builder(cfg, precision, seed, noise)
+  make = _Builder(cfg, precision, seed, noise, fused)
 
   x = image
   if cfg.stem_stride > 1:
@@ -122,14 +144,12 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
     if cut is None and f'down{level}' in cfg.dropout_at and channels:
       cut = [*skips, x]  # the trunk ends where the first masked block begins
     x = make.block(x, filters, f'down{level}')
-    skips.append(x)
-  skips.pop()
+    if level < len(cfg.filters) - 1:
+      skips.append(make.skip(x, level))
   if cut is None:
     cut = [*skips, x]
   for level in reversed(range(len(skips))):
-    x = layers.UpSampling2D(name=f'upsample{level}', dtype=precision)(x)
-    x = layers.Concatenate(name=f'concat{level}', dtype=precision)([x, skips[level]])
-    x = make.block(x, cfg.filters[level], f'up{level}')
+    x = make.up(x, skips[level], level)
   heatmaps = make.conv(x, num_landmarks, 1, 'heatmaps', dtype='float32')
   if not channels:
     return Network(keras.Model(image, heatmaps, name='unet'), None, None, 0)

@@ -112,6 +112,19 @@ def test_local_mean_leaves_out_what_is_far():
   assert np.abs(heatmaps.moments(density)[0][0, 0] - [12.4, 9.7]).min() > 5
 
 
+def test_local_mean_of_each_landmark_also_at_the_border():
+  rng = np.random.default_rng(0)
+  density = rng.uniform(size=(2, 12, 9, 3)).astype(np.float32)
+  centres = np.array([[[0, 0], [8, 11], [4, 5]], [[1, 9], [7, 0], [8, 5]]])
+  found = heatmaps.local_mean(tf.constant(density), tf.constant(centres, tf.float32), 2)
+  for at in np.ndindex(2, 3):
+    x, y = centres[at]
+    ys, xs = np.mgrid[max(y - 2, 0):min(y + 3, 12), max(x - 2, 0):min(x + 3, 9)]
+    weights = density[at[0], ys, xs, at[1]]
+    expected = [np.average(xs, weights=weights), np.average(ys, weights=weights)]
+    np.testing.assert_allclose(found[at[0], at[1]], expected, rtol=1e-5)
+
+
 def _output(points_px, loss, cfg, second=0.0):
   """What a perfect network would put out, with a second, lower bump of relative height `second`."""
   target = heatmaps.render(tf.constant(points_px), _SIZE, cfg.target_sigma_px)
