@@ -271,6 +271,7 @@ def test_rest_answers_of_who_knows_whom(connect, fault, kind):
   connect.models.faults = [fault]
   error = failure(connect('rest').predict, FILES[:1])
   assert error.kind == kind and connect.models.asked == 1
+  assert fault != 'garbage' or "no JSON but b'<html>welcome" in str(error)
   connect.models.faults = [fault]
   failure(connect('rest').status)
 
