@@ -11,6 +11,7 @@ VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'ceph_tf/__init__.py').read
 MEDICAL = ['SimpleITK>=2.4', 'pydicom>=3', 'pylibjpeg>=2', 'pylibjpeg-libjpeg>=2.1',
            'pylibjpeg-openjpeg>=2.1']
 SERVING = ['tensorflow-serving-api>=2.21,<2.22']  # the protos of TensorFlow Serving's gRPC, with grpcio
+VERIFY = ['openvino>=2025.4']  # a second runtime to compare with
 
 setuptools.setup(
     name='ceph_tf',
@@ -36,6 +37,7 @@ setuptools.setup(
     extras_require={
         'medical': MEDICAL,
         'serving': SERVING,
-        'dev': ['pytest>=8', 'ruff>=0.8', *MEDICAL, *SERVING],
+        'verify': VERIFY,
+        'dev': ['pytest>=8', 'ruff>=0.8', *MEDICAL, *SERVING, *VERIFY],
     },
 )

@@ -61,8 +61,14 @@ class Admitted(typing.NamedTuple):
 
 
 def attempt(function: Callable, data: tf.Tensor, otherwise: tf.Tensor) -> tf.Tensor:
-  """`function(data)`, or `otherwise` where that raises; of one type, and of a rank."""
-  tried = tf.data.Dataset.from_tensors(data).map(function).ignore_errors()
+  """`function(data)`, or `otherwise` where that raises; of one type and rank.
+
+  The function should hold no `tf.cond`: each call makes all of its branches anew.
+  """
+  options = tf.data.Options()  # nothing to tune or to rewrite in a chain of one
+  options.autotune.enabled = False
+  options.experimental_optimization.apply_default_optimizations = False
+  tried = tf.data.Dataset.from_tensors(data).map(function).ignore_errors().with_options(options)
   return tried.reduce(otherwise, lambda _, value: value)
 
 
@@ -83,8 +89,7 @@ def _each(admit_one: Callable, batch: tf.Tensor, cfg: InputConfig) -> Admitted:
 
 
 def _one_file(data: tf.Tensor, cfg: InputConfig) -> Admitted:
-  size = attempt(header_size, data, tf.constant([-1, -1]))
-  code = _first(_size_code(size), is_format(data), 'not_an_image')
+  code = _first(_size_code(header_size(data)), is_format(data), 'not_an_image')
 
   def run(decoder, data):
     kind = tf.uint16 if decoder is preprocess.decode_16_bit else tf.uint8
@@ -108,9 +113,10 @@ def is_format(data: tf.Tensor) -> tf.Tensor:
 def header_size(data: tf.Tensor) -> tf.Tensor:
   """Height and width, int32 [2], of a JPEG, PNG or BMP file (string scalar), by its header.
 
-  Raises:
-    tf.errors.InvalidArgumentError: the header is damaged.
+  -1 where the header is damaged, or the file none of these.
   """
+  nothing, length = tf.constant([-1, -1]), tf.strings.length(data)
+
   def starts(name):
     return tf.equal(tf.strings.substr(data, 0, len(_FORMATS[name])), _FORMATS[name])
 
@@ -120,8 +126,11 @@ def header_size(data: tf.Tensor) -> tf.Tensor:
   def bmp():  # a negative height: rows from the top
     return tf.abs(tf.io.decode_raw(tf.strings.substr(data, 18, 8), tf.int32))[::-1]
 
-  return tf.cond(starts('png'), png, lambda: tf.cond(
-      starts('bmp'), bmp, lambda: tf.image.extract_jpeg_shape(data)[:2]))
+  def jpeg():
+    return attempt(lambda one: tf.image.extract_jpeg_shape(one)[:2], data, nothing)
+
+  return tf.case([(starts('png') & (length >= 24), png), (starts('bmp') & (length >= 26), bmp),
+                  (starts('jpeg'), jpeg)], default=lambda: nothing)
 
 
 def _size_code(size_hw: tf.Tensor) -> tf.Tensor:

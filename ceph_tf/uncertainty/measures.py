@@ -51,7 +51,8 @@ def total_covariance_px2(samples: Samples) -> tf.Tensor:
 
 def total_sd_px(samples: Samples) -> tf.Tensor:
   """Square root of the trace of the total covariance: [B, L] pixels."""
-  return tf.sqrt(tf.linalg.trace(total_covariance_px2(samples)))
+  covariance = total_covariance_px2(samples)
+  return tf.sqrt(covariance[..., 0, 0] + covariance[..., 1, 1])
 
 
 def e_mha(samples: Samples) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """Tiny models of each sampler, with all that is fitted inside, and pictures to ask them about."""
 
+import dataclasses
 import pathlib
 import typing
 
@@ -9,7 +10,7 @@ import pytest
 
 from ceph_tf import seeds
 from ceph_tf.config import Experiment, SamplerConfig
-from ceph_tf.models import unet
+from ceph_tf.models import folding, unet
 from ceph_tf.overrides import override
 from ceph_tf.serving.predictor import Predictor
 from ceph_tf.uncertainty import fitted as fitting
@@ -34,10 +35,12 @@ class Exported(typing.NamedTuple):
   path: pathlib.Path
 
 
-def predictor(model, fitted=None):
+def predictor(model, fitted=None, precision='mixed_bfloat16'):
   cfg, sampler = SAMPLERS[model]
+  cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, precision=precision))
   count = sampler.num_samples if sampler.kind == 'members' else 1
-  networks = [unet.build(cfg.model, cfg.input, LANDMARKS, cfg.train.precision, k) for k in range(count)]
+  shape = (cfg.model, cfg.input, LANDMARKS, precision)
+  networks = [folding.fold(unet.build(*shape, seed=k), *shape) for k in range(count)]
   return Predictor(networks, cfg, sampler, seed=5, fitted=fitted)
 
 
