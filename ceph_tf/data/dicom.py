@@ -64,7 +64,7 @@ def read(data: bytes, max_pixels: int) -> Film:
   with _errors_of_pydicom():
     dataset = _parsed(pydicom, data)
     _check_kind(dataset)
-    _check_size(dataset, max_pixels)
+    _check_size(pydicom, dataset, max_pixels)
     spacing_mm, origin = spacing(dataset)
     return Film(_png(_gray_or_rgb(pydicom, dataset)), spacing_mm, origin)
 
@@ -135,12 +135,14 @@ def _check_aspect(dataset) -> None:
 
 def _text(dataset, name: str) -> str:
   """A value for an error message: one short line."""
-  return repr(' '.join(str(dataset.get(name)).split())[:60])
+  value = dataset.get(name)
+  return 'missing' if value is None else repr(' '.join(str(value).split())[:60])
 
 
 def _pydicom():
   try:
     import pydicom
+    import pydicom.encaps
     import pydicom.pixels
   except ImportError:
     raise DataError(f'DICOM files need pydicom: {_INSTALL}') from None
@@ -198,29 +200,29 @@ def _check_kind(dataset) -> None:
     raise DataError('ModalityLUTSequence: allowed are RescaleSlope and RescaleIntercept')
 
 
-def _check_size(dataset, max_pixels: int) -> None:
+def _check_size(pydicom, dataset, max_pixels: int) -> None:
   """What the header says, and what a compressed image says of itself."""
   rows, columns = int(dataset.Rows), int(dataset.Columns)
   if rows < 1 or columns < 1 or rows * columns > max_pixels:
     raise DataError(f'the DICOM image is {columns} x {rows} pixels; allowed are 1 to {max_pixels}')
   if dataset.file_meta.TransferSyntaxUID.is_compressed:
-    inner = _codestream_size(dataset.PixelData)
+    inner = _codestream_size(pydicom.encaps.get_frame(dataset.PixelData, 0, number_of_frames=1))
     if inner not in (None, (rows, columns)):
       raise DataError(f'the compressed image is {inner[1]} x {inner[0]} pixels, but Columns x Rows is '
                       f'{columns} x {rows}')
 
 
 def _codestream_size(data: bytes) -> tuple[int, int] | None:
-  """Rows and columns by the first header of JPEG or JPEG 2000 in encapsulated pixels; None for RLE."""
-  if (at := data.find(b'\xff\x4f\xff\x51')) >= 0 and len(data) >= at + 24:
-    right, bottom, left, top = (int.from_bytes(data[at + k:at + k + 4]) for k in (8, 12, 16, 20))
-    return bottom - top, right - left
-  at = data.find(b'\xff\xd8\xff') + 2
-  while at >= 2 and len(data) >= at + 9 and data[at] == 0xFF:
+  """Rows and columns by the header of a JPEG (also lossless, LS) or JPEG 2000 image; None for others."""
+  at = 2
+  while data[:2] == b'\xff\xd8' and len(data) >= at + 9 and data[at] == 0xFF:
     marker, length = data[at + 1], int.from_bytes(data[at + 2:at + 4])
     if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) or marker == 0xF7:  # F7: JPEG-LS
       return int.from_bytes(data[at + 5:at + 7]), int.from_bytes(data[at + 7:at + 9])
     at += 2 + length
+  if (at := data.find(b'\xff\x4f\xff\x51')) >= 0 and len(data) >= at + 24:
+    right, bottom, left, top = (int.from_bytes(data[at + k:at + k + 4]) for k in (8, 12, 16, 20))
+    return bottom - top, right - left
   return None
 
 

@@ -64,7 +64,7 @@ def warnings(document: dict) -> list[tuple[str, str]]:
   found = []
   referral, model = document['referral'], document['model']
   if referral['refer']:
-    found.append(('#b3002d', 'REFER: a doctor must check every point.  ' + _strangeness(referral)))
+    found.append(('#b3002d', f'REFER: a doctor must check every point. {_why(referral)}'))
   if referral['refer'] is None:
     found.append(('#7a4b00', f'No referral policy: {_reason(model["refer"])}'))
   if not any(landmark['region'] for landmark in document['landmarks']):
@@ -77,10 +77,15 @@ def _reason(words: str) -> str:
   return words.removeprefix('absent: ')
 
 
-def _strangeness(referral: dict) -> str:
-  def rank(name):
-    return 'unknown' if referral[name] is None else f'{referral[name]:.3f}'
-  return f'p-values: image like the known ones {rank("ood_p_value")}, certainty {rank("uncertainty_p_value")}'
+def _why(referral: dict) -> str:
+  """What the policy found, in words: the smaller p-value is the reason."""
+  reasons = {'ood_p_value': 'unlike the images it was calibrated on',
+             'uncertainty_p_value': 'less certain than on those it was calibrated on'}
+  known = {name: referral[name] for name in reasons if referral[name] is not None}
+  if not known:
+    return 'It cannot be compared with the calibration images.'
+  least = min(known, key=known.get)
+  return f'{reasons[least].capitalize()} (p = {known[least]:.3f}).'
 
 
 def _show(axes, gray: np.ndarray, inch: float) -> None:
@@ -184,11 +189,11 @@ def _names(axes, document: dict, points: np.ndarray, extents: np.ndarray, lines:
   names = [plots.short_name(landmark['name']) for landmark in document['landmarks']]
   letter = (0.62 * _FONT / 72 / inch, 1.1 * _FONT / 72 / inch)
   size = (axes.get_xlim()[1], axes.get_ylim()[0])
-  centres = label_places.place(points, names, letter, size, extents, lines, np.reshape(taken, (-1, 4)))
-  for point, centre, name in zip(points, centres, names, strict=True):
+  centres, led = label_places.place(points, names, letter, size, extents, lines, np.reshape(taken, (-1, 4)))
+  for point, centre, name, line in zip(points, centres, names, led, strict=True):
     if not np.isfinite(centre).all():
       continue
-    if np.linalg.norm(centre - point) > 2.2 * letter[1] + letter[0] * len(name) / 2:
+    if line:
       axes.plot(*np.stack([point, centre]).T, color='white', linewidth=0.6, alpha=0.8, zorder=4.5)
     axes.text(*centre, name, color='white', fontsize=_FONT, ha='center', va='center', weight='bold',
               path_effects=_halo(), zorder=7, parse_math=False)
@@ -198,7 +203,7 @@ def _head(figure, document: dict, banners: list[tuple[str, str]], page_height: f
   width = figure.get_figwidth()
   model, image = document['model'], document['image']
   version = '' if model['version'] is None else f' version {model["version"]}'
-  spacing = ('spacing unknown, no lengths' if image['spacing_mm'] is None
+  spacing = ('spacing unknown' if image['spacing_mm'] is None
              else f'{image["spacing_mm"]:.4g} mm per pixel')
   _text(figure, 0.1, page_height - _BAND_IN / 2, document['name'], width * 0.48, _FONT + 1, weight='bold')
   _text(figure, width - 0.1, page_height - _BAND_IN / 2, f'{model["name"]}{version};  {spacing}',
@@ -217,8 +222,8 @@ def _foot(figure, document: dict, page_height: float) -> None:
   x, y = 0.1, _FOOT_IN - 0.18
   if any(landmark['region'] for landmark in document['landmarks']) and model['coverage']:
     share = f'{100 * model["coverage"]:g}'
-    _text(figure, x, y, f'ellipse holds the true point with {share} %;', 2.9, _FONT - 1)
-    x += 2.55
+    _text(figure, x, y, f'ellipse: holds the true point with {share} %', 2.9, _FONT - 1)
+    x += 2.75
   if model['bins'] and document['landmarks'][0]['bin'] is not None:
     _text(figure, x, y, 'certain', 0.6, _FONT - 1)
     x += 0.55
