@@ -90,9 +90,10 @@ def main(argv):
     assert len(predictions.read()['image_id']) == IMAGES.value
   tenth = max(1, len(watch.seen) // 10)
   parts = [watch.seen[:tenth], watch.seen[len(watch.seen) // 2 - tenth:][:tenth], watch.seen[-tenth:]]
-  print(f'{MODEL.value}: {IMAGES.value / wall:.1f} images/s, {busy / wall:.2f} of {train_step.CORES.value} cores '
-        f'busy; memory {" / ".join(f"{statistics.median(part):.0f}" for part in parts)} MiB in the first, '
-        f'middle and last tenth of the time, at most {max(watch.seen)}')
+  memory = ' / '.join(f'{statistics.median(part):.0f}' for part in parts)
+  print(f'{MODEL.value}: {IMAGES.value / wall:.1f} images/s, {busy / wall:.2f} of '
+        f'{train_step.CORES.value} cores busy; memory {memory} MiB in the first, middle and last '
+        f'tenth of the time, at most {max(watch.seen)}')
 
 
 if __name__ == '__main__':

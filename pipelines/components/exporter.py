@@ -1,5 +1,6 @@
 """exporter, calibrated_exporter: trained networks and a sampler become one SavedModel."""
 
+import dataclasses
 import json
 
 from ceph_tf import seeds
@@ -15,7 +16,7 @@ from pipelines.dsl import ComponentError, In, Out, component
 @component
 def exporter(models: In[list[TrainedModel]], servable: Out[ServableModel], *,
              sampler: SamplerConfig, seed: int):
-  """Writes `saved_model/`, with landmark names in its `assets.extra/`.
+  """Writes `saved_model/`, with landmark names and the seed of the masks in its `assets.extra/`.
 
   Args:
     models: the trained networks, all of one configuration.
@@ -59,6 +60,8 @@ def _export(models: list[TrainedModel], servable: ServableModel, sampler: Sample
   extra = servable.saved_model / 'assets.extra'
   extra.mkdir()
   (extra / 'landmarks.json').write_text(json.dumps(names, indent=2), 'utf-8')
+  asked = {**dataclasses.asdict(sampler), 'seed': sampler_seed}
+  (extra / 'sampler.json').write_text(json.dumps(asked, indent=2), 'utf-8')
   if fitted is not None:
     (extra / 'calibration.json').write_text(
         json.dumps(fitting.summary(fitted, names), indent=2), 'utf-8')

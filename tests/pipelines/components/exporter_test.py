@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from ceph_tf import seeds
 from ceph_tf.config import Experiment, SamplerConfig
 from ceph_tf.data import examples as example_files
 from ceph_tf.data.records import DataError
@@ -92,6 +93,11 @@ def test_members_of_different_configuration_are_refused(examples, model, tmp_pat
   with pytest.raises(ComponentError, match='another configuration'):
     exporter.function(models=[model, other], servable=new(artifacts.ServableModel, tmp_path / 'out'),
                       sampler=SamplerConfig('members', 2), seed=0)
+
+
+def test_the_seed_of_the_masks_travels_with_the_model(servable):
+  stored = json.loads((servable.saved_model / 'assets.extra' / 'sampler.json').read_text('utf-8'))
+  assert stored == {'kind': 'one', 'num_samples': 1, 'chunk': 5, 'seed': seeds.derive(0, 'sampler')}
 
 
 def test_exported_model_is_blessed_and_predicts_every_image(servable, examples, tmp_path, phantom_records):
