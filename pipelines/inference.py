@@ -1,11 +1,14 @@
 """Long inference in parts: a killed run goes on after its last part, and shows how far it is."""
 
+import collections
 import itertools
 import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +19,8 @@ from pipelines.artifacts import InfraBlessing
 from pipelines.dsl import ComponentError
 
 _BATCHES = 16  # in a part: some seconds of work
+_IN_WORK = 2  # batches
+_TIME = 'milliseconds_per_row'  # in a part's file, beside the answers
 
 
 def check_blessed(blessing: InfraBlessing) -> None:
@@ -27,40 +32,61 @@ def check_blessed(blessing: InfraBlessing) -> None:
 
 def in_parts(folder: pathlib.Path, batches: Iterable[Sequence],
              answer: Callable[[Sequence], dict[str, np.ndarray]], total: int,
-             label: str) -> dict[str, np.ndarray]:
+             label: str) -> tuple[dict[str, np.ndarray], float]:
   """The answers for all batches, each computed once, whatever happens in between.
+
+  Two batches are in work at a time: while the network computes one, the images of the next are decoded.
 
   Args:
     folder: of an output of a resumable component; `parts/` in it holds what is done so far.
     batches: the same ones in the same order at every call.
-    answer: a batch to arrays with its rows in the first axis.
+    answer: a batch to arrays with its rows in the first axis; called from threads.
     total: number of rows, for the progress bar.
     label: of the bar.
 
   Returns:
-    The arrays of all rows, joined. `parts/` is gone then.
+    The arrays of all rows, joined, and the milliseconds per row (median of the parts). `parts/` is
+    gone then.
   """
   parts = folder / 'parts'
   parts.mkdir(exist_ok=True)
-  with tqdm(total=total, desc=label, unit='image', file=sys.stderr, dynamic_ncols=True,
-            mininterval=0.1 if sys.stderr.isatty() else 10) as bar:
+  with ThreadPoolExecutor(_IN_WORK) as pool, tqdm(
+      total=total, desc=label, unit='image', file=sys.stderr, dynamic_ncols=True,
+      mininterval=0.1 if sys.stderr.isatty() else 10) as bar:
     for number, group in itertools.groupby(enumerate(batches), lambda pair: pair[0] // _BATCHES):
-      path, answers = parts / f'{number:06d}.npz', []
-      done = path.exists()
-      for _, batch in group:
-        if not done:
-          answers.append(answer(batch))
-        bar.update(len(batch))
-      if not done:
-        unfinished = path.with_suffix('.unfinished.npz')
-        np.savez(unfinished, **_joined(answers))
-        os.replace(unfinished, path)
-  found = []
+      path, mine = parts / f'{number:06d}.npz', (batch for _, batch in group)
+      if path.exists():
+        bar.update(sum(len(batch) for batch in mine))
+        continue
+      start, answers = time.monotonic(), []
+      for rows, found in _ahead(pool, answer, mine):
+        answers.append(found)
+        bar.update(rows)
+      joined = _joined(answers)
+      rows = len(next(iter(joined.values())))
+      unfinished = path.with_suffix('.unfinished.npz')
+      np.savez(unfinished, **joined, **{_TIME: [1000 * (time.monotonic() - start) / rows]})
+      os.replace(unfinished, path)
+  found, milliseconds = [], []
   for path in sorted(parts.glob('[0-9]*[0-9].npz')):
     with np.load(path, allow_pickle=False) as arrays:
       found.append(dict(arrays))
+      milliseconds.append(found[-1].pop(_TIME)[0])
   shutil.rmtree(parts)
-  return _joined(found)
+  return _joined(found), float(np.median(milliseconds)) if milliseconds else np.nan
+
+
+def _ahead(pool: ThreadPoolExecutor, answer: Callable,
+           batches: Iterable[Sequence]) -> Iterator[tuple[int, dict]]:
+  """Rows and answer of each batch, in order; memory holds the few batches that are in work."""
+  waiting = collections.deque()
+  for batch in batches:
+    waiting.append((len(batch), pool.submit(answer, batch)))
+    if len(waiting) > _IN_WORK:
+      rows, future = waiting.popleft()
+      yield rows, future.result()
+  for rows, future in waiting:
+    yield rows, future.result()
 
 
 def _joined(answers: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -1,7 +1,6 @@
 """bulk_inferrer: the SavedModel, and nothing else, predicts every image of a split."""
 
 import itertools
-import time
 
 import numpy as np
 import tensorflow as tf
@@ -38,16 +37,12 @@ def bulk_inferrer(servable: In[ServableModel], examples: In[Examples], blessing:
   records = example_files.read_records(examples.shards(split))
 
   def answer(batch):
-    start = time.monotonic()
     told = {field: np.array([getattr(record, field) for record in batch]) for field in _FIELDS}
     spacing = {'spacing_mm': tf.constant(told['spacing_mm'], tf.float32)} if takes_spacing else {}
     answers = serve(image_bytes=tf.constant([record.image_bytes for record in batch]), **spacing)
-    found = inference.named(answers, told['image_id'])
-    seconds = (time.monotonic() - start) / len(batch)
-    return {**told, **found, 'seconds': np.full(len(batch), seconds)}
+    return {**told, **inference.named(answers, told['image_id'])}
 
   total = example_files.read_schema(examples.path)['counts'][split]
-  found = inference.in_parts(predictions.path, iter(lambda: list(itertools.islice(records, _BATCH)), []),
-                             answer, total, context.node)
-  seconds = found.pop('seconds')
-  predictions.write({**found, 'milliseconds_per_image': np.float32(1000 * np.median(seconds))})
+  batches = iter(lambda: list(itertools.islice(records, _BATCH)), [])
+  found, milliseconds = inference.in_parts(predictions.path, batches, answer, total, context.node)
+  predictions.write({**found, 'milliseconds_per_image': np.float32(milliseconds)})

@@ -50,6 +50,6 @@ def heatmap_inferrer(servable: In[ServableModel], examples: In[Examples], blessi
             'area_mm2': (highest_density.sizes(density) * pixel_mm2[:, None, None]).astype(np.float32)}
 
   total = tfrecords.read_schema(examples.path)['counts'][split]
-  found = inference.in_parts(scores.path, iter(lambda: list(itertools.islice(records, _BATCH)), []),
-                             answer, total, context.node)
+  batches = iter(lambda: list(itertools.islice(records, _BATCH)), [])
+  found, _ = inference.in_parts(scores.path, batches, answer, total, context.node)
   np.savez_compressed(scores.path / 'scores.npz', **found)

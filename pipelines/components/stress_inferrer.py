@@ -66,8 +66,8 @@ def stress_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
             for field in Film._fields if field != 'image'}
     return {**told, **inference.named(found, told['image_id'])}
 
-  predictions.write(inference.in_parts(
-      predictions.path, _batches(changed), answer, total, context.node))
+  found, _ = inference.in_parts(predictions.path, _batches(changed), answer, total, context.node)
+  predictions.write(found)
 
 
 def _films(series, examples, schema, cfg, split, truth, dataset, seed) -> tuple[Iterator[Film], int]:
