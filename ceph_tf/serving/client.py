@@ -77,7 +77,8 @@ class Client:
     files = list(image_bytes)
     if not files or not all(isinstance(file, bytes) for file in files):
       raise ValueError(f'image_bytes={files!r:.60}: allowed is a list of at least one image file as bytes')
-    spacing = np.full(len(files), np.nan) if spacing_mm is None else np.asarray(spacing_mm, np.float32)
+    with np.errstate(over='ignore'):  # beyond float32 is infinite, which has a status
+      spacing = np.full(len(files), np.nan) if spacing_mm is None else np.asarray(spacing_mm, np.float32)
     if spacing.shape != (len(files),):
       raise ValueError(f'spacing_mm of shape {spacing.shape} for {len(files)} images: allowed is one each')
     return self._repeated(lambda left_s: self._predict(files, spacing.tolist(), left_s))

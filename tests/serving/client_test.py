@@ -123,6 +123,12 @@ def test_an_unknown_spacing_gives_pixels_and_no_mm(connect, kind):
 
 
 @CLIENTS
+def test_a_spacing_beyond_float32_is_infinite(connect, kind):
+  """JSON could say it, but TensorFlow Serving would refuse the whole batch."""
+  assert connect(kind).predict(FILES[:1], [1e39])['status'].tolist() == ['bad_spacing']
+
+
+@CLIENTS
 @pytest.mark.parametrize('files, spacing, words', [
     ([], None, 'image_bytes'), (['film.png'], None, 'image_bytes'), (b'film', None, 'image_bytes'),
     ([b'a', b'b'], [0.1], '1,.* 2 images'), ([b'a'], 0.1, 'one each')])
@@ -266,10 +272,11 @@ def test_a_wrong_signature(connect, root, kind):
 
 
 @pytest.mark.parametrize('fault, kind', [
-    ('garbage', 'no_sense'), ('other', 'no_sense'), ('nowhere', 'no_sense'), ('too_large', 'too_large')])
+    ('garbage', 'no_sense'), ('other', 'no_sense'), ('fewer', 'no_sense'), ('nowhere', 'no_sense'),
+    ('too_large', 'too_large')])
 def test_rest_answers_of_who_knows_whom(connect, fault, kind):
   connect.models.faults = [fault]
-  error = failure(connect('rest').predict, FILES[:1])
+  error = failure(connect('rest').predict, FILES[:2])
   assert error.kind == kind and connect.models.asked == 1
   assert fault != 'garbage' or "no JSON but b'<html>welcome" in str(error)
   connect.models.faults = [fault]

@@ -175,6 +175,8 @@ class Rest(http.server.BaseHTTPRequestHandler):
       self.send(200, '<html>welcome</html>')
     elif fault == 'other':
       self.send(200, '{"predictions": [{"points_px": [[1.0], [2.0, 3.0]]}]}')
+    elif fault == 'fewer':
+      self.send(200, '{"predictions": [{"mha": [1.0]}]}')
     elif fault == 'nowhere':
       self.send(404, '<html>no such page</html>', 'text/html')
     elif fault == 'too_large':
@@ -240,6 +242,8 @@ def parsed(value):
   """A JSON value with its base64 decoded."""
   if isinstance(value, list):
     return [parsed(one) for one in value]
+  if isinstance(value, float) and np.finfo(np.float32).max < abs(value) < np.inf:
+    raise Failure('INVALID_ARGUMENT', f'Cannot convert {value} to float without loss of precision')
   return base64.b64decode(value['b64'], validate=True) if isinstance(value, dict) else value
 
 
