@@ -149,11 +149,12 @@ def _scale_bar(axes, spacing_mm: float | None, size_hw: tuple[int, int], inch: f
   length = power * max(k for k in (1, 2, 5) if k * power <= wanted * (1 + 1e-9))
   margin, long = 0.15 / inch, length / spacing_mm
   x, y = width - margin - long, height - margin
-  for colour, thick in (('black', 5.0), ('white', 2.6)):
-    axes.plot([x, x + long], [y, y], color=colour, linewidth=thick, solid_capstyle='butt', zorder=6)
+  left, right, top, bottom = x - margin / 2, x + long + margin / 2, y - 0.26 / inch, y + margin / 2
+  axes.fill([left, right, right, left], [top, top, bottom, bottom], color='black', alpha=0.6, zorder=5.5)
+  axes.plot([x, x + long], [y, y], color='white', linewidth=2.6, solid_capstyle='butt', zorder=6)
   axes.text(x + long / 2, y - 0.05 / inch, f'{length:g} mm', color='white', fontsize=_FONT, ha='center',
             va='bottom', path_effects=_halo(), zorder=6)
-  return [np.array([x + long / 2, y - 0.1 / inch, long / 2, 0.15 / inch])]
+  return [np.array([x + long / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2])]
 
 
 def bin_colour(number: int | None, bins: int | None) -> str:
@@ -187,7 +188,7 @@ def _names(axes, document: dict, points: np.ndarray, extents: np.ndarray, lines:
   colours = [bin_colour(landmark['bin'], bins) for landmark in document['landmarks']]
   axes.scatter(*points.T, s=11, c=colours, edgecolors='black', linewidths=0.6, zorder=5)
   names = [plots.short_name(landmark['name']) for landmark in document['landmarks']]
-  letter = (0.62 * _FONT / 72 / inch, 1.1 * _FONT / 72 / inch)
+  letter = (0.7 * _FONT / 72 / inch, 1.25 * _FONT / 72 / inch)
   size = (axes.get_xlim()[1], axes.get_ylim()[0])
   centres, led = label_places.place(points, names, letter, size, extents, lines, np.reshape(taken, (-1, 4)))
   for point, centre, name, line in zip(points, centres, names, led, strict=True):

@@ -95,8 +95,8 @@ def signature(model: Model) -> dict:
 
 
 def _landmark(k: int, name: str, answer: Mapping, model: Model, spacing_mm: float | None) -> dict:
-  measures = {key: number(value[k]) for key, value in sorted(answer.items())
-              if np.shape(value) == (len(model.landmarks),) and value.dtype.kind == 'f' and key not in _REGION}
+  measures = {key: number(value[k]) for key, value in sorted(answer.items()) if key not in _REGION
+              and np.shape(value) == (len(model.landmarks),) and value.dtype.kind == 'f'}
   point = _numbers(answer['points_px'][k])
   return {'name': name, 'point_px': point, 'point_mm': _in_mm(point, spacing_mm), 'measures': measures,
           'covariance_px2': _numbers(answer['covariance_px2'][k]),

@@ -1,0 +1,130 @@
+"""The picture shows what the document says, and warns where it must."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from ceph_tf.data.records import LANDMARKS
+from ceph_tf.evaluation import overlay, plots
+
+RNG = np.random.default_rng(0)
+POINTS = RNG.uniform(30, 170, (19, 2))
+
+
+def landmark(k):
+  return {'name': LANDMARKS[k], 'point_px': POINTS[k].tolist(), 'bin': 1 + k % 5, 'region': {
+      'coverage': 0.9, 'radius_px': 5.0, 'ellipse': {
+          'semi_axes_px': [6.0, 3.0], 'angle_deg': 30.0, 'matrix_px2': [[36.0, 0.0], [0.0, 9.0]]}}}
+
+
+DOCUMENT = {
+    'name': 'film $1 <b>', 'status': 'ok',
+    'model': {'name': 'm', 'version': 3, 'coverage': 0.9, 'bins': 5, 'regions': 'stated', 'refer': 'stated'},
+    'image': {'width_px': 200, 'height_px': 200, 'spacing_mm': 0.5},
+    'referral': {'refer': False, 'ood_p_value': 0.8, 'uncertainty_p_value': 0.9},
+    'landmarks': [landmark(k) for k in range(19)]}
+
+
+def changed(**parts):
+  document = copy.deepcopy(DOCUMENT)
+  for name, value in parts.items():
+    document[name] = document[name] | value if isinstance(value, dict) else value
+  return document
+
+
+def draw(document, shape=(200, 200)):
+  figure = overlay.draw(RNG.uniform(size=shape), document)
+  plots.png(figure, 40)  # nothing fails while it is drawn
+  return figure
+
+
+def words(figure):
+  return [text.get_text() for text in figure.texts]
+
+
+def test_every_landmark_has_its_name_its_ellipse_and_its_colour():
+  axes = draw(DOCUMENT).axes[0]
+  written = [text.get_text() for text in axes.texts]
+  assert {plots.short_name(name) for name in LANDMARKS} <= set(written)
+  assert {'SN', 'FH', 'PP', 'MP'} <= set(written)
+  assert len(axes.patches) == 2 * 19 + 1  # filled and as a line; below the scale
+  ellipse = axes.patches[1]
+  assert (ellipse.width, ellipse.height, ellipse.angle) == (12, 6, 30)
+  colours = axes.collections[0].get_facecolors()
+  assert len(np.unique(colours, axis=0)) == 5
+  np.testing.assert_array_equal(axes.collections[0].get_offsets(), POINTS)
+
+
+def test_planes_lie_on_their_landmarks():
+  axes = draw(DOCUMENT).axes[0]
+  for (_, start, end, beyond), line in zip(overlay.PLANES, axes.lines, strict=False):
+    (ax, bx), (ay, by) = line.get_data()
+    a, b = POINTS[LANDMARKS.index(start)], POINTS[LANDMARKS.index(end)]
+    reach = np.linalg.norm([bx - ax, by - ay]) / np.linalg.norm(b - a)
+    assert reach == pytest.approx(1.36 if beyond else 1)
+    np.testing.assert_allclose([(ax + bx) / 2, (ay + by) / 2], (a + b) / 2)
+
+
+def test_all_planes_are_among_the_landmarks():
+  assert {end for _, *ends, _ in overlay.PLANES for end in ends} <= set(LANDMARKS)
+
+
+@pytest.mark.parametrize(('spacing', 'label', 'long_px'), [
+    (0.5, '20 mm', 40), (0.1, '2 mm', 20), (3.0, '100 mm', 100 / 3), (1e-9, '2e-08 mm', 20)])
+def test_scale_bar(spacing, label, long_px):
+  axes = draw(changed(image={'spacing_mm': spacing})).axes[0]
+  assert label in [text.get_text() for text in axes.texts]
+  x = axes.lines[len(overlay.PLANES)].get_xdata()
+  assert x[1] - x[0] == pytest.approx(long_px)
+
+
+def test_without_spacing_there_is_no_scale():
+  axes = draw(changed(image={'spacing_mm': None})).axes[0]
+  assert not [text for text in axes.texts if 'mm' in text.get_text()]
+
+
+def test_a_referred_image_says_so_and_why():
+  assert overlay.warnings(DOCUMENT) == []
+  document = changed(referral={'refer': True, 'ood_p_value': 0.04})
+  assert any('REFER: a doctor must check every point. Unlike the images' in w and '(p = 0.040)' in w
+             for w in words(draw(document)))
+  uncertain = changed(referral={'refer': True, 'uncertainty_p_value': 0.01})
+  assert 'Less certain than' in overlay.warnings(uncertain)[0][1]
+  unknown = changed(referral={'refer': True, 'ood_p_value': None, 'uncertainty_p_value': None})
+  assert 'cannot be compared' in overlay.warnings(unknown)[0][1]
+
+
+def test_a_model_without_calibration_is_drawn_and_says_what_is_missing():
+  bare = [{**landmark(k), 'region': None, 'bin': None} for k in range(19)]
+  document = changed(landmarks=bare, referral={'refer': None}, model={
+      'coverage': None, 'bins': None, 'regions': 'absent: a coverage of 0.9 needs 9 calibration images',
+      'refer': 'absent: nothing was calibrated'})
+  figure = draw(document)
+  assert len(figure.axes[0].patches) == 1
+  said = ' '.join(words(figure))
+  assert 'No regions: a coverage of 0.9 needs 9' in said and 'No referral policy: nothing' in said
+  assert 'ellipse' not in said and 'uncertain' not in said
+
+
+@pytest.mark.parametrize('shape', [(32, 32), (40, 1000), (1500, 40)])
+def test_any_size_and_any_points(shape):
+  wild = [{**landmark(k), 'point_px': [1e7 * (-1)**k, 5.0]} for k in range(19)]
+  same = [{**landmark(k), 'point_px': [5.0, 5.0]} for k in range(19)]
+  for landmarks in (DOCUMENT['landmarks'], wild, same):
+    figure = draw(changed(landmarks=landmarks), shape)
+    assert max(figure.get_size_inches()) < 12
+
+
+def test_landmarks_of_another_data_set_are_drawn_without_planes():
+  other = [{**landmark(0), 'name': 'left_ear'}, {**landmark(1), 'name': '$x^2'}]
+  figure = draw(changed(landmarks=other))
+  assert not figure.axes[0].lines[1:]
+  assert 'Frankfort' not in ' '.join(words(figure))
+
+
+def test_names_are_no_formulas_and_letters_the_font_lacks_are_replaced(recwarn):
+  figure = draw(changed(name='$\\frac{1$ \u4e16\n' + 'x' * 500))
+  title = words(figure)[0]
+  assert title.startswith('$\\frac{1$ ??xx') and title.endswith('...')
+  assert not [w for w in recwarn if 'Glyph' in str(w.message)]
