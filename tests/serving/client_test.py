@@ -253,12 +253,12 @@ def test_models_and_versions_that_are_not_there(connect, kind):
 
 @CLIENTS
 @pytest.mark.parametrize('words, expected', [
-    ('Matrix size-incompatible', 'refused'),
+    ('Matrix\nsize-incompatible', 'refused'),
     ('Task size 40 is larger than maximum input batch size 32', 'too_large')])
 def test_a_refused_question_is_not_repeated(connect, kind, words, expected):
   connect.models.faults = [stand_in.Failure('INVALID_ARGUMENT', words)]
   error = failure(connect(kind).predict, FILES)
-  assert error.kind == expected and words in str(error) and connect.models.asked == 1
+  assert error.kind == expected and ' '.join(words.split()) in str(error) and connect.models.asked == 1
 
 
 @CLIENTS
