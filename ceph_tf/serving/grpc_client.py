@@ -20,7 +20,7 @@ except ImportError as error:
 
 _SIGNATURE = 'serving_default'
 _OPTIONS = [
-    # Films and heatmaps are larger than the 4 MB that gRPC takes by default.
+    # Answers about many films with many samples exceed the 4 MB that gRPC takes by default.
     ('grpc.max_receive_message_length', -1), ('grpc.max_send_message_length', -1),
     # We count repetitions ourselves, and each shall connect anew.
     ('grpc.enable_retries', 0), ('grpc.use_local_subchannel_pool', 1),
