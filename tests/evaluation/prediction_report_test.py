@@ -24,7 +24,8 @@ def document(**changes):
           'referral': {'refer': True, 'ood_score': None, 'ood_p_value': 0.25, 'uncertainty_p_value': 1.0},
           'landmarks': [{'name': EVIL, 'point_px': [1.0, 2.0], 'region': {'radius_px': 5.0}, 'bin': 3},
                         {'name': 'sella', 'point_px': [1.0, 2.0], 'region': None, 'bin': None}],
-          'measurements': {'SNA': found, 'MW': found | dict.fromkeys(('value', 'low', 'high')) | {'unit': 'mm'}},
+          'measurements': {
+              'SNA': found, 'MW': found | dict.fromkeys(('value', 'low', 'high')) | {'unit': 'mm'}},
           **changes}
 
 

@@ -1,0 +1,140 @@
+"""The command line of predictions: what it says, writes and answers with, as a user types it."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ceph_tf.config import ConfigError
+from pipelines import predict
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def start(folder, *arguments):
+  return subprocess.Popen(
+      [sys.executable, '-m', 'pipelines.predict', *map(os.fspath, arguments)], cwd=folder,
+      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8',
+      env=os.environ | {'PYTHONPATH': str(ROOT)},
+      # Tests that are run in the background inherit that Ctrl-C is ignored.
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+
+def run(folder, *arguments):
+  process = start(folder, *arguments)
+  out, error = process.communicate(timeout=300)
+  return process.returncode, out.splitlines(), error
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    ([], 'no image: python -m pipelines.predict FILE_OR_FOLDER...'),
+    (['--spacing_mm=0', 'x.png'], '--spacing_mm=0: allowed is a number above 0'),
+    (['--spacing_mm=-1', 'x.png'], '--spacing_mm=-1: allowed'),
+    (['--spacing_mm=nan', 'x.png'], '--spacing_mm=nan'),
+    (['--spacing_mm=inf', 'x.png'], '--spacing_mm=inf'),
+    (['--spacing_mm=1e39', 'x.png'], '--spacing_mm=1e+39'),
+    (['--spacing_mm=ten', 'x.png'], 'spacing_mm'), (['--out=', 'x.png'], '--out is empty'),
+    (['--saved_model=', 'x.png'], '--saved_model is empty'), (['--nonsense', 'x.png'], 'nonsense'),
+    (['--out=file', 'x.png'], '--out=file: there is a file of this name'),
+])
+def test_mistakes_are_one_line_and_come_at_once(tmp_path, arguments, words):
+  (tmp_path / 'file').touch()
+  status, out, error = run(tmp_path, *arguments)
+  assert status == 2 and words in error
+  assert error.startswith('error:') and len(error.strip().splitlines()) == 1 and not out
+  assert os.listdir(tmp_path) == ['file']
+
+
+@pytest.mark.slow
+def test_mistakes_that_need_a_look_at_the_disk(tmp_path, xray_files):
+  (tmp_path / 'x.png').write_bytes(xray_files.picture())
+  for arguments, words in (
+      (['missing\n.png'], r'error: no such file or folder: missing\n.png'),
+      (['x.png'], 'error: --saved_model=saved_models: there is no SavedModel; `python -m pipelines.run`'),
+      ([os.fsdecode(b'\xff.png')], r'error: no such file or folder: \xff.png')):
+    status, out, error = run(tmp_path, *arguments)
+    assert (status, out) == (2, []) and error.startswith(words), error
+  assert os.listdir(tmp_path) == ['x.png']
+
+
+def model_in(folder, age):
+  folder.mkdir(parents=True)
+  (folder / 'saved_model.pb').touch()
+  os.utime(folder / 'saved_model.pb', (1e9 - age, 1e9 - age))
+  return folder
+
+
+def test_the_newest_version_of_the_model_that_was_pushed_last(tmp_path):
+  with pytest.raises(ConfigError, match='there is no SavedModel'):
+    predict.newest_model(tmp_path)
+  old, new = model_in(tmp_path / 'a/9', 5), model_in(tmp_path / 'a/10', 20)
+  assert predict.newest_model(old) == old
+  assert predict.newest_model(tmp_path / 'a') == new == predict.newest_model(tmp_path)
+  other = model_in(tmp_path / 'b/1', 10)
+  (tmp_path / 'b/2').mkdir()  # nothing in it
+  (tmp_path / 'README.md').touch()
+  assert predict.newest_model(tmp_path) == other
+  with pytest.raises(ConfigError, match='there is no SavedModel'):
+    predict.newest_model(tmp_path / 'README.md')
+
+
+@pytest.mark.slow
+def test_as_a_user_types_it(tmp_path, tiny_models, xray_files):
+  films = tmp_path / 'films <i>\n$x'
+  films.mkdir()
+  for name, data in {
+      'a.png': xray_files.picture(), 'a.jpg': xray_files.picture('.jpg'),
+      'b.tif': xray_files.picture('.tiff'), 'xray': xray_files.dicom(PixelSpacing=[0.3, 0.3]),
+      'bad.png': b'no image', 'empty.bmp': b'', 'one.png': xray_files.picture(height=1, width=1)}.items():
+    (films / name).write_bytes(data)
+  (films / os.fsdecode(b'\xff.png')).write_bytes(xray_files.picture(seed=1))
+  (films / 'locked.png').mkdir()
+  arguments = (f'--saved_model={tiny_models}', '--spacing_mm=0.1', '--report', films)
+  status, out, error = run(tmp_path, *arguments)
+  assert status == 3 and 'Traceback' not in error
+  assert out[0] == f'model: tiny ({tiny_models}/tiny/1)'
+  assert out[-1].startswith('read 8, answered 5, refused 3, referred ')
+  refused = [line.split(': ')[1].rpartition('/')[2] for line in out[-4:-1]]
+  assert refused == ['bad.png', 'empty.bmp', 'one.png']
+  assert out[-2].endswith('/one.png: a side of the image is below 32 pixels (see one.json)')
+  assert sorted(os.listdir(tmp_path)) == sorted([films.name, 'predictions'])
+  names = sorted(os.listdir(tmp_path / 'predictions'))
+  assert names == sorted(
+      [f'{name}.json' for name in ('a', 'a_2', 'b', 'xray', 'bad', 'empty', 'one', '_')]
+      + [f'{name}.png' for name in ('a', 'a_2', 'b', 'xray', '_')]
+      + ['measurements.csv', 'predictions.csv', 'report.html'])
+  spacing = json.loads((tmp_path / 'predictions/xray.json').read_text('utf-8'))['image']
+  assert (spacing['spacing_mm'], spacing['spacing_origin']) == (0.3, 'PixelSpacing')
+  before = {name: (tmp_path / 'predictions' / name).read_bytes() for name in names if name != 'report.html'}
+  assert run(tmp_path, *arguments)[0] == 3
+  again = {name: (tmp_path / 'predictions' / name).read_bytes() for name in before}
+  assert [name for name in before if before[name] != again[name] and name.endswith('.png')] == []
+  assert run(tmp_path, f'--saved_model={tiny_models}', '--out=good', films / 'a.png')[0] == 0
+  assert run(tmp_path, f'--saved_model={tiny_models}', '--out=bad', films / 'bad.png')[0] == 3
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_whole_files(tmp_path, tiny_models, xray_files):
+  (tmp_path / 'in').mkdir()
+  for k in range(200):
+    (tmp_path / f'in/{k:03d}.png').write_bytes(xray_files.picture(seed=k))
+  process = start(tmp_path, f'--saved_model={tiny_models}', 'in')
+  limit = time.monotonic() + 120
+  while len(list(tmp_path.glob('predictions/*.json'))) < 3:
+    assert process.poll() is None and time.monotonic() < limit
+    time.sleep(0.05)
+  process.send_signal(signal.SIGINT)
+  out, error = process.communicate(timeout=60)
+  assert process.returncode == 130 and 'interrupted' in error and 'Traceback' not in error
+  written = sorted(os.listdir(tmp_path / 'predictions'))
+  assert all(not name.startswith('.') and name.endswith(('.json', '.png')) for name in written)
+  for name in written:
+    if name.endswith('.json'):
+      document = json.loads((tmp_path / 'predictions' / name).read_text('utf-8'))
+      assert document['status'] == 'ok' and name.replace('.json', '.png') in written
+  assert 3 <= len(written) // 2 < 200
