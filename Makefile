@@ -24,6 +24,8 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.projection
 	$(BIN)/python -m benchmarks.measures
 	$(BIN)/python -m benchmarks.train_step --torch_python=$(TORCH_PYTHON)
+	$(BIN)/python -m benchmarks.predict --torch_python=$(TORCH_PYTHON)
+	$(BIN)/python -m benchmarks.throughput
 
 # The stamp is written last: an interrupted installation is simply done again.
 $(VENV)/installed: setup.py constraints.txt
