@@ -115,10 +115,10 @@ def _answers(model: Model, films: Sequence[intake.Film]) -> list[dict | str]:
     return []
   try:
     return model.ask([film.image_bytes for film in films], [film.spacing_mm for film in films])
-  except tf.errors.OpError as error:
+  except (tf.errors.OpError, UnicodeDecodeError) as error:  # the latter where a message quotes the image
     if len(films) > 1:
       return [_answers(model, [film])[0] for film in films]
-    return [' '.join(error.message.split())[:160]]
+    return [' '.join(getattr(error, 'message', str(error)).split())[:160]]
 
 
 def _answered(source: Source, film: intake.Film, answer: dict | str,

@@ -78,6 +78,13 @@ def test_each_bad_file_is_refused_by_name_and_the_others_are_answered(admit):
       assert not np.any(image)
 
 
+@pytest.mark.parametrize('whole', GOOD[:3])
+def test_a_file_of_any_beginning_is_refused_without_the_others(admit, whole):
+  """A PNG of 16 bytes has no size, which once failed its whole batch."""
+  found = statuses(admit(tf.constant([GOOD[0], *(whole[:length] for length in range(80))])))
+  assert found[0] == 'ok' and set(found[1:]) == {'not_an_image', 'damaged'}
+
+
 def test_what_is_refused_as_too_large_takes_no_memory(admit):
   import resource
   admit(tf.constant([GOOD[0]]))

@@ -32,7 +32,7 @@ class Instant(Model):
 
   def _one(self, data):
     if data in self.loaded.get('fails', ()):
-      raise tf.errors.ResourceExhaustedError(None, None, 'no memory\nleft')
+      raise self.loaded.get('error') or tf.errors.ResourceExhaustedError(None, None, 'no memory\nleft')
     eye = np.broadcast_to(np.eye(2, dtype=np.float32), (19, 2, 2))
     status = self.loaded.get('status', {}).get(data, b'ok')
     points = POINTS * (np.nan if data in self.loaded.get('lost', ()) else 1)
@@ -136,6 +136,12 @@ def test_what_fails_in_a_batch_is_asked_again_alone(sources, out):
   assert [o.status for o in outcomes] == ['ok', 'failed', 'ok', 'ok', 'failed', 'ok']
   assert outcomes[1].reason == 'the model failed: no memory left'
   assert failing.loaded['asked'] == [4, 1, 1, 1, 1, 2]
+
+
+def test_an_error_that_quotes_the_image_cannot_be_read_and_is_one_of_the_model_all_the_same(sources, out):
+  error = UnicodeDecodeError('utf-8', b'\x89PNG', 0, 1, 'invalid start byte')
+  outcomes = list(predictions.predict(sources, model(fails=PICTURES[1:2], error=error), out))
+  assert [o.status for o in outcomes] == ['ok', 'failed', 'ok', 'ok', 'ok', 'ok']
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, OSError])
