@@ -8,7 +8,7 @@ _TURNS = np.radians(np.arange(0, 360, 22.5))
 _REACHES = (1.0, 1.7, 2.6, 3.8)  # of the nearest distance
 # What a place costs: by the share of the name that is covered, by the marks under it, by its distance,
 # and by how much it could be that of another point.
-_NAME, _POINT, _REGION, _LINE, _FAR, _OTHERS = 60.0, 25.0, 8.0, 1.5, 1.0, 12.0
+_NAME, _REGION, _LINE, _FAR, _OTHERS = 60.0, 8.0, 1.5, 1.0, 20.0
 _CLEAR = 0.6  # letter heights by which a name is nearer to its own point than to others, to be clear
 
 
@@ -37,7 +37,7 @@ def place(points: np.ndarray, names: Sequence[str], letter: tuple[float, float],
   near = np.linalg.norm(points[:, None] - marks, axis=-1) < 8 * letter[1] if len(marks) else np.zeros((0, 0))
   for k in sorted(np.flatnonzero(shown), key=lambda k: -near[k].sum()):  # the crowded first
     candidates = _candidates(points[k], half[k], letter[1])
-    cost = _cost(candidates, half[k], np.reshape(boxes, (-1, 4)), marks, around, lines)
+    cost = _cost(candidates, half[k], np.reshape(boxes, (-1, 4)), around, lines)
     cost += _FAR * np.linalg.norm(candidates - points[k], axis=-1) / letter[1]
     unclear = _unclear(candidates, half[k], points[k], marks, letter[1])
     cost += _OTHERS * unclear
@@ -65,15 +65,14 @@ def _unclear(centres: np.ndarray, half: np.ndarray, own: np.ndarray, marks: np.n
   return np.clip(1 - (nearest - away(own[None])[:, 0]) / (_CLEAR * height), 0, 3)
 
 
-def _cost(centres: np.ndarray, half: np.ndarray, boxes: np.ndarray, marks: np.ndarray, around: np.ndarray,
+def _cost(centres: np.ndarray, half: np.ndarray, boxes: np.ndarray, around: np.ndarray,
           lines: np.ndarray) -> np.ndarray:
   """[C] of names of half sizes `half` at centres [C, 2]."""
   area = 4 * half.prod()
   on_names = _overlap(centres, half, boxes).sum(-1) / area
   on_regions = np.minimum(_overlap(centres, half, around) / area, 1).sum(-1)
-  on_points = _inside(centres, 1.2 * half, marks).sum(-1)
   on_lines = np.minimum(_inside(centres, half, lines).sum(-1), 6)
-  return _NAME * on_names + _REGION * on_regions + _POINT * on_points + _LINE * on_lines
+  return _NAME * on_names + _REGION * on_regions + _LINE * on_lines
 
 
 def _overlap(centres: np.ndarray, half: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -117,7 +117,7 @@ def test_any_size_and_any_points(shape):
 
 
 def test_landmarks_of_another_data_set_are_drawn_without_planes():
-  other = [{**landmark(0), 'name': 'left_ear'}, {**landmark(1), 'name': '$x^2'}]
+  other = [{**landmark(0), 'name': 'left_ear'}, {**landmark(1), 'name': '$\\frac{$'}]
   figure = draw(changed(landmarks=other))
   assert not figure.axes[0].lines[1:]
   assert 'Frankfort' not in ' '.join(words(figure))

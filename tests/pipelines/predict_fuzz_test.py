@@ -14,7 +14,7 @@ from ceph_tf.evaluation import overlay
 from ceph_tf.serving import admission, intake, prediction_json, predictions, saved_model
 
 pytestmark = pytest.mark.slow
-EACH = 190  # mutations of each of the files below
+EACH = 170  # mutations of each of the files below
 ENDS = (0, 1, 0x7F, 0x80, 0xFF)
 
 

@@ -115,7 +115,7 @@ def test_an_unreadable_folder_is_a_reason(tmp_path, monkeypatch):
 @pytest.mark.parametrize(('paths', 'names'), [
     (['a/x.png', 'b/x.png', 'x.jpg'], ['x', 'x_2', 'x_3']),
     (['x_2.png', 'x.png', 'x.jpg'], ['x_2', 'x', 'x_3']),
-    (['X.png', 'x.png'], ['X', 'x_2']),  # one file where case does not count
+    (['X.png', 'x.png'], ['X', 'x_2']), (['x.png', 'X.png'], ['x', 'X_2']),  # one file where case is none
     (['1.2.840.dcm', '1.2.840'], ['1.2.840', '1.2.840_2']),
     (['a b\n<i>.png', 'c$d"e.png', '\u4e16\u754c.png'], ['a b__i_', 'c_d_e', '\u4e16\u754c']),
     (['..png', '.hidden.png', '=1+1.png'], ['image', 'hidden', '_1+1']),
