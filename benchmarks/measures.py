@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from ceph_tf import seeds
-from ceph_tf.models import features, unet
+from ceph_tf.models import features, folding, unet
 from ceph_tf.uncertainty import measures, ood, samplers
 from pipelines import experiments
 
@@ -44,7 +44,8 @@ def contestants(model: str) -> dict[str, tuple[Callable, int]]:
   """Name -> (what to call, how often in a round) for a model of `pipelines.experiments`."""
   experiment = experiments.resolve(model, 'default', [], '', '', 0)
   cfg, sampler = experiment.network, experiment.sampler
-  networks = [unet.build(cfg.model, cfg.input, LANDMARKS, cfg.train.precision, seed=k)
+  shape = (cfg.model, cfg.input, LANDMARKS, cfg.train.precision)
+  networks = [folding.fold(unet.build(*shape, seed=k), *shape)  # as exported
               for k in range(sampler.num_samples if sampler.kind == 'members' else 1)]
   size = (cfg.input.height, cfg.input.width)
   images = tf.random.stateless_normal([BATCH.value, *size, 1], seeds.tensor(0, 'images'))

@@ -58,10 +58,9 @@ def jpeg() -> bytes:
 def predictor(experiment: Experiment) -> Predictor:
   """With weights as drawn, and something fitted."""
   cfg, sampler = experiment.network, experiment.sampler
-  networks = [
-      folding.fold(unet.build(cfg.model, cfg.input, LANDMARKS, cfg.train.precision, seed=k),
-                   cfg.model, cfg.input, LANDMARKS, cfg.train.precision)
-      for k in range(sampler.num_samples if sampler.kind == 'members' else 1)]
+  shape = (cfg.model, cfg.input, LANDMARKS, cfg.train.precision)
+  networks = [folding.fold(unet.build(*shape, seed=k), *shape)
+              for k in range(sampler.num_samples if sampler.kind == 'members' else 1)]
   width = sum(layer.shape[-1] for layer in features.encoder(networks[0], cfg.model).outputs)
   rng = seeds.rng(0, 'fitted')
   some = fitting.fit(
