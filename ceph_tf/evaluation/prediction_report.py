@@ -83,10 +83,14 @@ def _picture(png: bytes, name: str) -> str:
 def _measurements(document: dict) -> str:
   rows = []
   for name, found in document['measurements'].items():
+    digits = 1 if found['unit'] else 2  # of a ratio
+    value, low, high, *normal = (
+        report.number(v, digits) for v in (found['value'], found['low'], found['high'], *found['normal']))
+    unit = {'deg': '\u00b0', '': ''}.get(found['unit'], f'\u00a0{found["unit"]}')
+    known = found['value'] is not None
     rows.append(('main' if found['finding'] in _FINDINGS else '', [
-        name.replace('_', ' '), _with_unit(found['value'], found['unit']),
-        f'{_amount(found["low"])} to {_amount(found["high"])}' if found['low'] is not None else '\u2013',
-        f'{found["normal"][0]:.4g} to {found["normal"][1]:.4g}', found['finding']]))
+        name.replace('_', ' '), value + unit * known, f'{low} to {high}' if known else value,
+        ' to '.join(normal), found['finding']]))
   if not rows:
     return ''
   return report.table(['Measurement', 'value', '90 % interval', 'norm', 'finding'], rows)
@@ -108,7 +112,3 @@ def _landmarks(document: dict) -> str:
 
 def _amount(value: float | None) -> str:
   return '\u2013' if value is None or not math.isfinite(value) else f'{value:.4g}'
-
-
-def _with_unit(value: float | None, unit: str) -> str:
-  return _amount(value) + ({'deg': '\u00b0', '': ''}.get(unit, f'\u00a0{unit}') if value is not None else '')

@@ -58,7 +58,7 @@ def test_nothing_is_taken_for_html_and_nothing_comes_from_outside(entry):
 def test_what_is_known_is_in_it():
   text = page((document(), PNG), (REFUSED, None))
   cells = re.findall('<td>(.*?)</td>', text)
-  for cell in ('80\u00b0', '78 to 83', '79.4 to 83.2', 'cannot be decided', '2.50', '\u2013'):
+  for cell in ('80.0\u00b0', '78.0 to 83.0', '79.4 to 83.2', 'cannot be decided', '2.50', '\u2013'):
     assert cell in cells, cell
   assert 'hold the true point with 90 %' in text and 'refer: a doctor must check' in text
   assert '0.5 mm per pixel' in text and '>refused<' in text
