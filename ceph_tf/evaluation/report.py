@@ -23,7 +23,7 @@ dt { color: #57606a; } dd { margin: 0; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid #e3e7eb; }
-td { white-space: nowrap; }
+td { white-space: nowrap; } td:last-child { white-space: normal; }
 th { color: #57606a; font-weight: 600; vertical-align: bottom; min-width: 3.2rem; }
 th:first-child, td:first-child { text-align: left; }
 tr.main td { background: #eef6ff; font-weight: 600; }
