@@ -8,6 +8,7 @@ import setuptools
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'ceph_tf/__init__.py').read_text()).group(1)
 # CT volumes; DICOM X-rays, uncompressed and RLE; and as JPEG (also lossless), JPEG-LS and JPEG 2000.
+# pylibjpeg-libjpeg is under the GPL, version 3; without it those JPEG files alone are refused.
 MEDICAL = ['SimpleITK>=2.4', 'pydicom>=3', 'pylibjpeg>=2', 'pylibjpeg-libjpeg>=2.1',
            'pylibjpeg-openjpeg>=2.1']
 SERVING = ['tensorflow-serving-api>=2.21,<2.22']  # the protos of TensorFlow Serving's gRPC, with grpcio

@@ -4,18 +4,16 @@ Exit status: 0 done, 1 a mistake of ours (with its traceback), 2 a mistake the u
 can mend (one line), 130 Ctrl-C. Whatever was finished by then is kept.
 """
 
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from absl import app, flags, logging
 
 from ceph_tf.config import ConfigError, one_of
 from ceph_tf.data.records import DataError
 from ceph_tf.overrides import to_json
-from pipelines import ancestry, summary
+from pipelines import ancestry, console, summary
 from pipelines.dsl import ComponentError
 from pipelines.store import StoreError
 
@@ -44,7 +42,7 @@ def run_pipeline(say: Callable[[str], None]) -> None:
     say: takes each line of progress.
   """
   # Late, because they load TensorFlow: a mistyped flag should not cost seconds.
-  with _silent_stderr():
+  with console.silent_stderr():
     from pipelines import experiments
   names = experiments.COMPARED if _MODEL.value == experiments.ALL else (_MODEL.value,)
   resolved = [
@@ -52,7 +50,7 @@ def run_pipeline(say: Callable[[str], None]) -> None:
       for name in names]
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)
-  with _silent_stderr():
+  with console.silent_stderr():
     from pipelines import pipeline
   if _MODEL.value == experiments.ALL:
     nodes = pipeline.build_all(resolved, _PUSH_DIR.value)
@@ -67,41 +65,13 @@ def run_pipeline(say: Callable[[str], None]) -> None:
     print(line)
 
 
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-  """Hides what TensorFlow's C++ code says while it loads; none of its settings does."""
-  sys.stderr.flush()
-  kept = os.dup(2)
-  with open(os.devnull, 'w') as nowhere:
-    os.dup2(nowhere.fileno(), 2)
-  try:
-    yield
-  finally:
-    os.dup2(kept, 2)
-    os.close(kept)
+def main(argv: list[str]) -> int:
+  ctrl_c = console.CtrlC()
 
-
-class _CtrlC:
-  """Remembers that Ctrl-C was pressed: TensorFlow may swallow it or make another error of it."""
-
-  def __init__(self):
-    self.pressed = False
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is not
-      signal.signal(signal.SIGINT, self._press)
-
-  def _press(self, *_) -> None:
-    self.pressed = True
-    raise KeyboardInterrupt
-
-  def say(self, line: str) -> None:
-    """Prints a line of progress, unless the run should have ended."""
-    if self.pressed:
-      raise KeyboardInterrupt
+  def say(line):
+    ctrl_c.check()
     print(line, flush=True)
 
-
-def main(argv: list[str]) -> int:
-  ctrl_c = _CtrlC()
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   logging.set_verbosity(logging.WARNING)
   try:
@@ -113,7 +83,7 @@ def main(argv: list[str]) -> int:
     if _LINEAGE.value:
       print(ancestry.text(_LINEAGE.value))
     else:
-      run_pipeline(ctrl_c.say)
+      run_pipeline(say)
   except (Exception, KeyboardInterrupt) as error:
     if ctrl_c.pressed or isinstance(error, KeyboardInterrupt):
       print('\ninterrupted; what is finished is kept, and the same command goes on from there',
@@ -121,22 +91,13 @@ def main(argv: list[str]) -> int:
       return 130
     if not isinstance(error, USER_ERRORS):
       raise
-    notes = ' '.join(f'({note})' for note in getattr(error, '__notes__', ()))
-    print('error:', ' '.join(f'{error} {notes}'.split()), file=sys.stderr)
+    console.fail(error)
     return 2
   return 0
 
 
-def _parse(argv: list[str]) -> list[str]:
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    print(f'error: {error}; --help lists all options', file=sys.stderr)
-    sys.exit(2)
-
-
 def cli() -> None:
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=console.parse)
 
 
 if __name__ == '__main__':

@@ -76,8 +76,11 @@ def _is_plain_bmp(data: bytes) -> bool:
     return False
   if bits != 8:
     return True
-  colours = struct.unpack_from('<I', data, 46)[0] or 256
-  palette = np.frombuffer(data, np.uint8, 4 * colours, 14 + header_size).reshape(colours, 4)
+  try:
+    colours = struct.unpack_from('<I', data, 46)[0] or 256
+    palette = np.frombuffer(data, np.uint8, 4 * colours, 14 + header_size).reshape(colours, 4)
+  except (struct.error, ValueError):
+    raise DataError(f'the BMP image ends within its palette, after {len(data)} bytes') from None
   return bool(np.all(palette[:, :3] == np.arange(colours)[:, None]))
 
 

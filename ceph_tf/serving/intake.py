@@ -9,7 +9,6 @@ import os
 import pathlib
 import re
 import stat
-import struct
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -195,9 +194,4 @@ def _decodable(data: bytes) -> bytes:
     if height * width > admission.MAX_PIXELS or samples > _MAX_SAMPLES:
       raise DataError(f'the {kind.upper()} image is {width} x {height} pixels of {samples} samples; '
                       f'allowed are {admission.MAX_PIXELS} pixels of {_MAX_SAMPLES}')
-  try:
-    return codec.to_decodable(data)
-  except DataError:
-    raise
-  except (ValueError, struct.error) as error:  # a palette that is cut off
-    raise DataError(f'the {kind.upper()} image is damaged: {error}') from None
+  return codec.to_decodable(data)
