@@ -22,9 +22,9 @@ from ceph_tf.config import ConfigError
 from ceph_tf.data.records import DataError
 from pipelines import console
 
-_SAVED_MODELS = 'saved_models'
+_IN_THE_BOX = 'saved_models/mc_dropout_isbi2015'  # whatever else is pushed: what is asked does not change
 _SAVED_MODEL = flags.DEFINE_string(
-    'saved_model', _SAVED_MODELS, 'A SavedModel, or a folder of its versions (the newest is taken), or of '
+    'saved_model', _IN_THE_BOX, 'A SavedModel, or a folder of its versions (the newest is taken), or of '
     'several such folders (of which the model that was pushed last is taken).')
 _OUT = flags.DEFINE_string('out', 'predictions', 'Where everything is written.')
 _SPACING_MM = flags.DEFINE_float(

@@ -1,0 +1,65 @@
+"""The model in the box: it is what its card says it is."""
+
+import itertools
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from ceph_tf.config import DataConfig
+from ceph_tf.data.datasets import DATASETS
+from ceph_tf.data.records import truth_points
+from ceph_tf.serving import saved_model
+
+FOLDER = pathlib.Path(__file__).parents[1] / 'saved_models' / 'mc_dropout_isbi2015'
+
+
+@pytest.fixture(scope='module')
+def model():
+  return saved_model.load(FOLDER / '1')
+
+
+@pytest.fixture(scope='module')
+def stated():
+  evaluation = json.loads((FOLDER / '1' / 'evaluation.json').read_text('utf-8'))
+  return evaluation['results']['mean']
+
+
+def test_a_computed_film_is_answered_and_referred(model, phantom_records):
+  answer, = model.ask([phantom_records[0].image_bytes], [phantom_records[0].spacing_mm])
+  assert answer['status'] == b'ok' and np.isfinite(answer['region_radius_mm']).all()
+  assert answer['refer']  # no X-ray of a patient
+
+
+def test_the_card_has_the_figures_of_the_evaluation(stated):
+  card = (FOLDER / 'README.md').read_text('utf-8')
+  for subset in ('official', 'leak_free'):
+    figures = stated[subset]
+    low, high = figures['intervals']['mre_mm']
+    assert f'{figures["mre_mm"]:.2f} [{low:.2f}, {high:.2f}]' in card
+    assert f'{100 * figures["sdr_2mm"]:.1f}' in card
+  assert re.search(r'not a medical device', card, re.IGNORECASE)
+
+
+def test_nothing_in_it_names_a_machine():
+  for path in FOLDER.rglob('*.json'):
+    assert not re.search(r'"/(?!models)', path.read_text('utf-8')), path
+
+
+@pytest.mark.slow
+def test_it_reproduces_the_error_of_its_card(model, stated, isbi_dir):
+  cfg = DataConfig(dataset='isbi2015', data_dir=str(isbi_dir))
+  records = (record for record in DATASETS['isbi2015'](cfg, 0) if record.split == 'test1')
+  errors_mm, covered = [], []
+  while batch := list(itertools.islice(records, 4)):
+    answers = model.ask([record.image_bytes for record in batch], [record.spacing_mm for record in batch])
+    for record, answer in zip(batch, answers, strict=True):
+      truth_mm = truth_points(record.points_px, 'mean') * record.spacing_mm
+      errors_mm.append(np.linalg.norm(answer['points_mm'] - truth_mm, axis=-1))
+      covered.append(errors_mm[-1] <= answer['region_radius_mm'])
+  assert len(errors_mm) == stated['official']['images'] == 150
+  assert np.mean(errors_mm) == pytest.approx(stated['official']['mre_mm'], abs=0.02)
+  assert np.mean(np.array(errors_mm) <= 2) == pytest.approx(stated['official']['sdr_2mm'], abs=0.01)
+  assert 0.75 <= np.mean(covered) <= 0.99  # 90 % are stated, from 20 calibration films
