@@ -19,7 +19,8 @@ from pipelines.artifacts import InfraBlessing
 from pipelines.dsl import ComponentError
 
 _BATCHES = 16  # in a part: some seconds of work
-_IN_WORK = 2  # batches
+# Two calls of a SavedModel at once were seen to wait for each other on two cores: one at a time.
+_IN_WORK = 1  # batches
 _TIME = 'milliseconds_per_row'  # in a part's file, beside the answers
 
 
@@ -35,7 +36,7 @@ def in_parts(folder: pathlib.Path, batches: Iterable[Sequence],
              label: str) -> tuple[dict[str, np.ndarray], float]:
   """The answers for all batches, each computed once, whatever happens in between.
 
-  Two batches are in work at a time: while the network computes one, the images of the next are decoded.
+  While the network computes one batch, the next is read or made.
 
   Args:
     folder: of an output of a resumable component; `parts/` in it holds what is done so far.

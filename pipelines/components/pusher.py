@@ -34,8 +34,8 @@ enable_large_batch_splitting { value: true }
 max_batch_size { value: 32 }
 # To wait 10 ms for company is nothing beside the time a film takes.
 batch_timeout_micros { value: 10000 }
-# Two: files of one batch are decoded while another is computed; TensorFlow itself uses all cores for each.
-num_batch_threads { value: 2 }
+# One: two batches at once were seen to wait for each other; TensorFlow uses all cores for each.
+num_batch_threads { value: 1 }
 # Whoever would wait longer than for 16 batches is told at once (UNAVAILABLE) and may ask again.
 max_enqueued_batches { value: 16 }
 # Image files are strings, of any sizes in one batch. Images of several sizes (predict_image) must not be

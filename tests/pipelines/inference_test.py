@@ -57,7 +57,7 @@ def test_no_batch_gives_no_array(tmp_path):
   assert found == {} and np.isnan(milliseconds)
 
 
-def test_few_batches_are_in_memory_and_two_in_work(tmp_path):
+def test_few_batches_are_in_memory_and_one_in_work(tmp_path):
   drawn, done, at_once, most = 0, 0, 0, 0
   lock = threading.Lock()
 
@@ -77,7 +77,7 @@ def test_few_batches_are_in_memory_and_two_in_work(tmp_path):
     return square(batch)
 
   inference.in_parts(tmp_path, batches(), slow, 100, 'test')
-  assert at_once == 2 and most <= 4
+  assert at_once == 1 and most <= 3
 
 
 def test_time_is_that_of_a_row(tmp_path):
@@ -85,4 +85,4 @@ def test_time_is_that_of_a_row(tmp_path):
     time.sleep(0.03)
     return square(batch)
   _, milliseconds = inference.in_parts(tmp_path, iter(BATCHES[:16]), slow, 48, 'test')
-  assert 4.5 < milliseconds  # 16 batches of 3 rows, two at a time: 5 at least
+  assert 9 < milliseconds  # 16 batches of 3 rows: 10 at least
