@@ -25,6 +25,7 @@ setuptools.setup(
     install_requires=[
         'tensorflow>=2.21,<2.22',
         'keras>=3.15,<3.16',
+        'h5py>=3.10',
         'tensorflow-probability>=0.25,<0.26',
         'tf-keras>=2.21,<2.22',
         'tensorboard>=2.21,<2.22',

@@ -190,6 +190,21 @@ class Comparison(JsonArtifact):
     return 'comparison', str(self.path / 'comparison.html')
 
 
+class Costs(JsonArtifact):
+  """Time and memory of several SavedModels: `costs.json`, see `cost_meter`."""
+
+  files = ('costs.json',)
+
+
+class Tradeoff(JsonArtifact):
+  """What models cost against what they are worth: `tradeoff.json`, `tradeoff.html`, `figures/`."""
+
+  files = ('tradeoff.json', 'tradeoff.html')
+
+  def shown(self) -> tuple[str, str]:
+    return 'cost and quality', str(self.path / 'tradeoff.html')
+
+
 class ModelBlessing(JsonArtifact):
   """Whether the errors are small enough to push the model: `blessing.json`."""
 

@@ -1,6 +1,7 @@
 """An experiment becomes a graph of nodes; readable from top to bottom."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from ceph_tf import seeds
@@ -10,6 +11,7 @@ from ceph_tf.data.records import DataError
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.calibrator import calibrator
 from pipelines.components.comparer import comparer
+from pipelines.components.cost_meter import cost_meter
 from pipelines.components.evaluator import evaluator
 from pipelines.components.example_gen import example_gen
 from pipelines.components.example_validator import example_validator
@@ -19,6 +21,7 @@ from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
 from pipelines.components.stress_analyzer import stress_analyzer
 from pipelines.components.stress_inferrer import stress_inferrer
+from pipelines.components.tradeoff_analyzer import tradeoff_analyzer
 from pipelines.components.trainer import trainer
 from pipelines.components.uncertainty_analyzer import uncertainty_analyzer
 from pipelines.dsl import Node, Output
@@ -151,32 +154,69 @@ def _stress(experiment: Experiment, examples: Output, servable: Output, blessing
 
 
 def build_all(experiments: Sequence[Experiment], destination: str) -> list[Node]:
-  """The graph of several experiments and their comparison, each also under-trained.
+  """The graph of several experiments and their comparison with the thesis, each also under-trained.
 
   Args:
     experiments: of different names, otherwise alike.
     destination: as for `build`.
 
   Raises:
-    ConfigError: an experiment without calibration images or without changed X-rays.
+    ConfigError: see `_build_each`.
   """
-  nodes, analyses, evaluations, stresses, under = [], [], [], [], []
+  nodes, found = _build_each(experiments, destination)
+  early = [build(_under_trained(experiment), '', f'{experiment.name}_under/') for experiment in experiments]
+  compare = comparer(
+      evaluations=found['evaluator'], analyses=found['uncertainty_analyzer'],
+      stresses=found['stress_analyzer'],
+      under_trained=[graph[-1]['analysis'] for graph in early],
+      models='|'.join(experiment.name for experiment in experiments),
+      under_trained_mm=experiments[0].under_trained_mm)
+  return [*nodes, *itertools.chain(*early), compare]
+
+
+def build_tradeoff(experiments: Sequence[Experiment], destination: str) -> list[Node]:
+  """The graph of several experiments, and of the table of what each costs and is worth.
+
+  Args, Raises: as for `build_all`.
+  """
+  nodes, found = _build_each(experiments, destination)
+  meter = cost_meter(servables=found['calibrated_exporter'], examples=nodes[0]['examples'],
+                     split=experiments[0].evaluate.split)
+  table = tradeoff_analyzer(
+      networks=list(itertools.chain(*found['networks'])), costs=meter['costs'],
+      evaluations=found['evaluator'], analyses=found['uncertainty_analyzer'],
+      stresses=found['stress_analyzer'],
+      models='|'.join(f'{experiment.name}:{len(networks)}'
+                      for experiment, networks in zip(experiments, found['networks'], strict=True)))
+  return [*nodes, meter, table]
+
+
+# What a table of several models needs of each, and which output.
+_OF_EACH = {'calibrated_exporter': 'servable', 'evaluator': 'evaluation', 'uncertainty_analyzer': 'analysis',
+            'stress_analyzer': 'analysis'}
+
+
+def _build_each(experiments: Sequence[Experiment], destination: str) -> tuple[list[Node], dict[str, list]]:
+  """All nodes, and the outputs `_OF_EACH`, and `networks`, of each experiment.
+
+  Raises:
+    ConfigError: an experiment that comes twice, or without calibration images or changed X-rays.
+  """
+  names = [experiment.name for experiment in experiments]
+  if len(set(names)) < len(names):
+    raise ConfigError(f'--model={",".join(names)}: allowed is each model once')
+  nodes, found = [], {name: [] for name in (*_OF_EACH, 'networks')}
   for experiment in experiments:
     if not experiment.data.calibration_images or not experiment.stress.images:
-      raise ConfigError('--model=all compares analyses: allowed are data.calibration_images >= 1 and '
-                        'stress.images >= 1')
+      raise ConfigError('several models are compared by their analyses: allowed are '
+                        'data.calibration_images >= 1 and stress.images >= 1')
     mine = build(experiment, destination, f'{experiment.name}/')
+    nodes += mine
     by_name = {node.name.removeprefix(f'{experiment.name}/'): node for node in mine}
-    early = build(_under_trained(experiment), '', f'{experiment.name}_under/')
-    nodes += [*mine, *early]
-    evaluations.append(by_name['evaluator']['evaluation'])
-    analyses.append(by_name['uncertainty_analyzer']['analysis'])
-    stresses.append(by_name['stress_analyzer']['analysis'])
-    under.append(early[-1]['analysis'])
-  compare = comparer(evaluations=evaluations, analyses=analyses, stresses=stresses, under_trained=under,
-                     models='|'.join(experiment.name for experiment in experiments),
-                     under_trained_mm=experiments[0].under_trained_mm)
-  return [*nodes, compare]
+    for name, output in _OF_EACH.items():
+      found[name].append(by_name[name][output])
+    found['networks'].append([node['model'] for node in mine if node.component is trainer])
+  return nodes, found
 
 
 def _under_trained(experiment: Experiment) -> Experiment:

@@ -18,7 +18,8 @@ from pipelines.dsl import ComponentError
 from pipelines.store import StoreError
 
 _MODEL = flags.DEFINE_string(
-    'model', 'mc_dropout', 'Which model to train; a name in EXPERIMENTS, or `all` to compare three.')
+    'model', 'mc_dropout', 'Which model to train; a name in EXPERIMENTS. Several, with commas between: also '
+    'what each costs and is worth. `all`: three, compared with the thesis.')
 _PRESET = flags.DEFINE_string('preset', 'default', 'How to train it; a name in PRESETS.')
 _DATASET = flags.DEFINE_string(
     'dataset', '', 'Which data; default: isbi2015 with --data_dir, else phantom.')
@@ -44,7 +45,7 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   # Late, because they load TensorFlow: a mistyped flag should not cost seconds.
   with console.silent_stderr():
     from pipelines import experiments
-  names = experiments.COMPARED if _MODEL.value == experiments.ALL else (_MODEL.value,)
+  names = experiments.COMPARED if _MODEL.value == experiments.ALL else _MODEL.value.split(',')
   resolved = [
       experiments.resolve(name, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value)
       for name in names]
@@ -54,6 +55,8 @@ def run_pipeline(say: Callable[[str], None]) -> None:
     from pipelines import pipeline
   if _MODEL.value == experiments.ALL:
     nodes = pipeline.build_all(resolved, _PUSH_DIR.value)
+  elif len(resolved) > 1:
+    nodes = pipeline.build_tradeoff(resolved, _PUSH_DIR.value)
   else:
     nodes = pipeline.build(*resolved, _PUSH_DIR.value)
   configs = [to_json(experiment) for experiment in resolved]

@@ -9,6 +9,7 @@ from pipelines.artifacts import (
     Evaluation,
     ServableModel,
     StressAnalysis,
+    Tradeoff,
     UncertaintyAnalysis,
 )
 
@@ -32,6 +33,8 @@ def lines(artifacts: Iterable[Artifact]) -> Iterator[str]:
       yield stress(artifact.read())
     elif isinstance(artifact, Comparison):
       yield from comparison(artifact.read())
+    elif isinstance(artifact, Tradeoff):
+      yield from tradeoff(artifact.read())
   for artifact in artifacts:
     if shown := artifact.shown():
       label, place = shown
@@ -98,6 +101,16 @@ def comparison(found: dict) -> Iterator[str]:
     cells = ', '.join(f'{kind.replace("_", " ")} {_known(value)} ({model["published"][kind]:.2f})'
                       for kind, value in model['correlations'].items())
     yield f'  {name}, {measure_label(model["measure"])}: {cells}'
+
+
+def tradeoff(found: dict) -> Iterator[str]:
+  """What each model costs and is worth, on the official test images."""
+  yield f'Cost and quality on {found["split"]}, truth {found["truth"]}:'
+  for name, model in found['models'].items():
+    cost, row = model['cost'], model['subsets'].get('official', {})
+    yield (f'  {name}: {cost["parameters"] / 1e6:.1f} M parameters, {cost["milliseconds_per_image"]:.0f} ms, '
+           f'{cost["peak_memory_mib"]:.0f} MiB; MRE {_known(row.get("mre_mm"))} mm, AURC '
+           f'{_known(row.get("aurc_mm"))} mm, NLL {_known(row.get("nll_nats"))} nats')
 
 
 def _known(value: float | None) -> str:

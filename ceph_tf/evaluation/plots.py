@@ -76,6 +76,13 @@ def new_panels(width: float, height: float, rows: int, columns: int):
   return figure, axes
 
 
+def log_ticks(axis) -> None:
+  """Plain numbers at 1, 2, 5, 10 ... of a log axis."""
+  axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+  axis.set_major_formatter(lambda value, _: f'{value:g}')
+  axis.set_minor_formatter(NullFormatter())
+
+
 def overlay(
     image: np.ndarray,
     size_px: tuple[int, int],
@@ -241,9 +248,7 @@ def error_against_measure(measure: np.ndarray, error_mm: np.ndarray, name: str) 
            xlabel=measure_label(name))
   for axis in (axes.xaxis, axes.yaxis):
     if axis.get_scale() == 'log':
-      axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-      axis.set_major_formatter(lambda value, _: f'{value:g}')
-      axis.set_minor_formatter(NullFormatter())
+      log_ticks(axis)
   axes.set_title(f'Spearman {metrics.spearman(measure, error_mm):+.2f}', fontsize=10)
   if x.size >= 20:
     axes.legend(frameon=False, fontsize=8)

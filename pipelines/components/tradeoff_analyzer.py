@@ -1,0 +1,52 @@
+"""tradeoff_analyzer: what several models cost against what their uncertainty is worth."""
+
+import json
+
+import h5py
+
+from ceph_tf.evaluation import evaluate, tradeoff
+from pipelines.artifacts import Costs, Evaluation, StressAnalysis, Tradeoff, TrainedModel, UncertaintyAnalysis
+from pipelines.dsl import In, Out, component
+
+
+@component
+def tradeoff_analyzer(networks: In[list[TrainedModel]], costs: In[Costs], evaluations: In[list[Evaluation]],
+                      analyses: In[list[UncertaintyAnalysis]], stresses: In[list[StressAnalysis]],
+                      table: Out[Tradeoff], *, models: str):
+  """Writes `tradeoff.json` (see `ceph_tf.evaluation.tradeoff`), `tradeoff.html` and `figures/`.
+
+  Args:
+    networks: all of the first model, then all of the second, and so on.
+    costs: of the models' SavedModels.
+    evaluations, analyses, stresses: of each model.
+    table: the page.
+    models: name and number of networks of each, as in 'baseline:1|ensemble:5'.
+  """
+  named = [(name, int(count)) for name, count in (one.split(':') for one in models.split('|'))]
+  rest, spent = list(networks), []
+  for (_, count), cost in zip(named, costs.read()['models'], strict=True):
+    mine, rest = rest[:count], rest[count:]
+    spent.append({'networks': count, 'parameters': sum(_parameters(one) for one in mine),
+                  'training_minutes': sum(_minutes(one) for one in mine), **cost})
+  found = evaluate.plain(tradeoff.tradeoff(
+      [name for name, _ in named], spent, [one.read() for one in evaluations],
+      [one.read() for one in analyses], [one.read() for one in stresses]))
+  table.write(found)
+  pictures = tradeoff.charts(found)
+  (table.path / 'figures').mkdir()
+  for picture in pictures:
+    (table.path / 'figures' / f'{picture.name}.png').write_bytes(picture.png)
+  (table.path / 'tradeoff.html').write_text(tradeoff.render(found, pictures), 'utf-8')
+
+
+def _parameters(model: TrainedModel) -> int:
+  """All numbers of a trained network, running statistics included."""
+  sizes = []
+  with h5py.File(model.path / 'model.weights.h5') as file:
+    file.visititems(lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None)
+  return sum(sizes)
+
+
+def _minutes(model: TrainedModel) -> float:
+  history = json.loads((model.path / 'history.json').read_text('utf-8'))
+  return sum(epoch['seconds'] for epoch in history) / 60

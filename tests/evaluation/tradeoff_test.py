@@ -1,0 +1,103 @@
+"""Cost and quality of models whose figures are made by hand."""
+
+import cv2
+import numpy as np
+import pytest
+
+from ceph_tf.evaluation import tradeoff
+
+
+def cost(milliseconds=40.0, parameters=2_000_000):
+  return {'networks': 1, 'parameters': parameters, 'training_minutes': 9.5,
+          'milliseconds_per_image': milliseconds, 'milliseconds_range': [38.0, 44.0],
+          'peak_memory_mib': 760.0}
+
+
+def evaluation(mre_mm):
+  return {'results': {'mean': {'official': {'images': 150, 'mre_mm': mre_mm, 'sdr_2mm': 0.8125}}}}
+
+
+def analysis(aurc_mm, nll_nats=None):
+  measure = {'correlations': {'spearman_within': {'value': 0.25}},
+             'selective': {'figures': {'auroc_2mm': 0.5, 'auroc_4mm': 0.875, 'aurc_mm': aurc_mm}}}
+  subset = {'best': 'mha', 'measures': {'mha': measure},
+            'heatmap': None if nll_nats is None else {'nll_nats': nll_nats},
+            'regions': {'status': 'computed', 'kinds': {'circle': {'radius_mean_mm': 2.25}}}}
+  return {'truth': 'mean', 'split': 'test1', 'config': {'gross_mm': [2.0, 4.0]},
+          'subsets': {'official': subset}}
+
+
+def stress():
+  score = {'ood_score': {'auroc': 0.75}}
+  return {'separation': {'elastic, 1 % of the height': {'scores': score},
+                         'elastic, 4 % of the height': {'scores': {'ood_score': {'auroc': 1.0}}},
+                         'rotation, 10 to 20 degrees': {'scores': {}}, 'noise': {'scores': score}}}
+
+
+NO_CHANGE = {'separation': {}}
+
+
+def table(stresses=(NO_CHANGE,) * 3):
+  names = ['baseline', 'ensemble', 'cheap']
+  return tradeoff.tradeoff(
+      names, [cost(), cost(200.0, 10_000_000), cost(60.0)], [evaluation(x) for x in (1.3, 1.2, 1.25)],
+      [analysis(1.0, 3.5), analysis(0.5, 2.5), analysis(0.75, 2.75)], stresses)
+
+
+def test_figures_are_those_of_the_best_measure_and_the_gross_errors():
+  row = table()['models']['cheap']['subsets']['official']
+  assert row == {'images': 150, 'mre_mm': 1.25, 'sdr_2mm': 0.8125, 'nll_nats': 2.75, 'best': 'mha',
+                 'spearman_within': 0.25, 'auroc_gross': 0.875, 'aurc_mm': 0.75, 'radius_mean_mm': 2.25}
+
+
+def test_gain_is_the_share_of_what_the_ensemble_gains_over_the_baseline():
+  gains = {name: model['gain'] for name, model in table()['models'].items()}
+  assert gains['baseline'] == {'aurc_mm': 0, 'nll_nats': 0}
+  assert gains['ensemble'] == {'aurc_mm': 1, 'nll_nats': 1}
+  assert gains['cheap'] == {'aurc_mm': 0.5, 'nll_nats': 0.75}
+
+
+@pytest.mark.parametrize('names', [['baseline', 'cheap'], ['ensemble', 'cheap']])
+def test_without_baseline_or_ensemble_there_is_no_gain(names):
+  found = tradeoff.tradeoff(names, [cost()] * 2, [evaluation(1.3)] * 2, [analysis(1.0)] * 2, [NO_CHANGE] * 2)
+  assert found['models']['cheap']['gain'] == {'aurc_mm': None, 'nll_nats': None}
+
+
+def test_an_ensemble_that_gains_nothing_makes_no_share():
+  found = tradeoff.tradeoff(['baseline', 'ensemble'], [cost()] * 2, [evaluation(1.3)] * 2,
+                            [analysis(0.5), analysis(0.5)], [NO_CHANGE] * 2)
+  assert found['models']['baseline']['gain']['aurc_mm'] is None
+
+
+def test_ood_is_the_weakest_change_of_each_kind():
+  models = table([stress(), NO_CHANGE, stress()])['models']
+  assert models['baseline']['ood'] == {'elastic': 0.75, 'rotation': None}
+  assert models['ensemble']['ood'] == {'elastic': None, 'rotation': None}
+
+
+@pytest.mark.parametrize('cost,quality,kept', [
+    ([1, 2, 3], [3, 2, 1], [0, 1, 2]),
+    ([3, 2, 1], [1, 2, 3], [2, 1, 0]),
+    ([1, 2, 3], [1, 2, 0.5], [0, 2]),
+    ([1, 1, 2], [2, 1, 1], [1]),
+    ([5], [7], [0]),
+])
+def test_frontier_by_hand(cost, quality, kept):
+  assert tradeoff.frontier(cost, quality) == kept
+
+
+def test_page_has_every_model_and_a_figure():
+  found = table([stress()] * 3)
+  pictures = tradeoff.charts(found)
+  assert cv2.imdecode(np.frombuffer(pictures[0].png, np.uint8), cv2.IMREAD_COLOR).std() > 5
+  page = tradeoff.render(found, pictures)
+  for text in ('<td>cheap</td><td>1</td><td>2.00</td><td>9.5</td><td>60 (38 to 44)</td><td>760</td>',
+               '<td>50.0</td><td>75.0</td>', '<td>2.75</td><td>MHA</td>', '<td>75.0</td><td>–</td>'):
+    assert text in page
+
+
+def test_unknown_figures_are_dashes():
+  found = tradeoff.tradeoff(['one'], [cost()], [evaluation(None)],
+                            [{'truth': 'mean', 'split': 'test1', 'status': 'not_possible'}], [NO_CHANGE])
+  assert tradeoff.charts(found) == []
+  assert '<td>one</td>' in tradeoff.render(found, [])

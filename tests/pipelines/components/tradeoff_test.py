@@ -1,0 +1,45 @@
+"""A table of several models: the graph, the meter, the component on hand-made contents."""
+
+import json
+
+import pytest
+
+from ceph_tf.config import ConfigError
+from pipelines import experiments, pipeline
+from pipelines.components.cost_meter import summary
+
+
+def resolved(models, *overrides):
+  return [experiments.resolve(model, 'smoke', overrides, '', '', 0) for model in models]
+
+
+def test_the_graph_of_several_models_ends_in_their_table():
+  nodes = pipeline.build_tradeoff(resolved(['baseline', 'ensemble']), 'pushed')
+  names = [node.name for node in nodes]
+  assert len(set(names)) == len(names) and names[-2:] == ['cost_meter', 'tradeoff_analyzer']
+  table = nodes[-1]
+  assert table.params['models'] == 'baseline:1|ensemble:2'
+  assert [one.node.name for one in table.inputs['networks']] == [
+      'baseline/trainer', 'ensemble/trainer_0', 'ensemble/trainer_1']
+  assert [one.node.name for one in nodes[-2].inputs['servables']] == [
+      'baseline/calibrated_exporter', 'ensemble/calibrated_exporter']
+  assert len(table.inputs['stresses']) == 2
+
+
+@pytest.mark.parametrize('models,overrides,words', [
+    (['baseline', 'baseline'], [], 'each model once'),
+    (['baseline', 'ensemble'], ['data.calibration_images=0'], r'data\.calibration_images >= 1'),
+    (['baseline', 'ensemble'], ['stress.images=0'], r'stress\.images >= 1'),
+])
+def test_what_cannot_be_compared_is_refused(models, overrides, words):
+  with pytest.raises(ConfigError, match=words):
+    pipeline.build_tradeoff(resolved(models, *overrides), '')
+
+
+def test_rounds_are_summed_up_by_medians():
+  rounds = [{'milliseconds': [10, 12, 14], 'peak_memory_mib': 700},
+            {'milliseconds': [20, 22, 24], 'peak_memory_mib': 720},
+            {'milliseconds': [11, 13, 15], 'peak_memory_mib': 701}]
+  assert summary(rounds) == {
+      'milliseconds_per_image': 14, 'milliseconds_range': [12, 22], 'peak_memory_mib': 701}
+  json.dumps(summary(rounds))
