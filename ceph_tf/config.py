@@ -123,6 +123,7 @@ class ModelConfig:
   `stem_stride=2` computes at half the network image's resolution, from a strided
   first convolution; heatmaps then have half the network image's size.
   `dropout_at` names blocks: `down0`.. (finest first), `up0`.. (finest first).
+  `head`: `heatmap`, or `gaussian`, which regresses a covariance of each landmark as well.
   """
 
   name: str = 'baseline'
@@ -130,6 +131,7 @@ class ModelConfig:
   convs: int = 2
   stem_stride: int = 2
   norm: str = 'batch'
+  head: str = 'heatmap'
   dropout_rate: float = 0.0
   dropout_at: tuple[str, ...] = ()
 
@@ -139,6 +141,7 @@ class ModelConfig:
     _check(self.convs >= 1, 'model.convs', self.convs, '>= 1')
     _check(self.stem_stride in (1, 2, 4), 'model.stem_stride', self.stem_stride, '1, 2 or 4')
     one_of('model.norm', self.norm, ('batch', 'group', 'none'))
+    one_of('model.head', self.head, ('heatmap', 'gaussian'))
     _check(0 <= self.dropout_rate < 1, 'model.dropout_rate', self.dropout_rate, '0 <= rate < 1')
     levels = len(self.filters)
     blocks = [f'down{i}' for i in range(levels)] + [f'up{i}' for i in range(levels - 1)]
@@ -180,10 +183,14 @@ class TrainConfig:
   epoch whose validation MRE reaches it (deliberately under-trained models).
   Validation takes place every `validate_epochs` and after the last epoch; the
   weights kept are those of the `last` or of the `best` validated epoch.
+  `nll_weight`, `nll_beta`: of the likelihood that `model.head=gaussian` adds to the loss of the
+  heatmaps, see `models.spread.beta_nll`.
   """
 
   truth: str = 'mean'
   loss: str = 'cross_entropy'
+  nll_weight: float = 0.1
+  nll_beta: float = 0.5
   optimizer: str = 'adamw'
   learning_rate: float = 2e-3
   weight_decay: float = 1e-2
@@ -211,6 +218,8 @@ class TrainConfig:
     _check(self.epochs >= 1, 'train.epochs', self.epochs, '>= 1')
     _check(1 <= self.batch_size <= 512, 'train.batch_size', self.batch_size, '1..512')
     _check(0 <= self.ema < 1, 'train.ema', self.ema, '0 <= ema < 1')
+    _check(self.nll_weight > 0, 'train.nll_weight', self.nll_weight, '> 0')
+    _check(0 <= self.nll_beta <= 1, 'train.nll_beta', self.nll_beta, '0..1')
     for name in ('weight_decay', 'warmup_steps', 'plateau_epochs', 'stop_epochs', 'target_mre_mm'):
       _check(getattr(self, name) >= 0, f'train.{name}', getattr(self, name), '>= 0')
 

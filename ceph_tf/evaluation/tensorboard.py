@@ -70,7 +70,7 @@ class Board:
     cfg, batch = self._cfg, self._images
     noise = [unet.no_noise(cfg.model)] if unet.noise_channels(cfg.model) else []
     output = model([batch['image'], *noise] if noise else batch['image'], training=False)
-    decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap)
+    decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head)
     stride = cfg.model.stem_stride
     points = geometry.heatmap_to_network(decoded.points_px, stride).numpy()
     covariance = (decoded.covariance_px2 * stride**2).numpy()

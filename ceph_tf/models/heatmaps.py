@@ -9,6 +9,7 @@ import typing
 import tensorflow as tf
 
 from ceph_tf.config import HeatmapConfig
+from ceph_tf.models import spread
 
 
 class Decoded(typing.NamedTuple):
@@ -17,8 +18,9 @@ class Decoded(typing.NamedTuple):
   Attributes:
     points_px: float32 [B, L, 2].
     peak: float32 [B, L], the maximum activation, 1 for a heatmap like its target.
-    covariance_px2: float32 [B, L, 2, 2], of the heatmap read as a density.
-    entropy_nats: float32 [B, L], likewise.
+    covariance_px2: float32 [B, L, 2, 2], of the heatmap read as a density, or that of a
+      gaussian head.
+    entropy_nats: float32 [B, L], of the density.
     density: float32 [B, h, w, L], non-negative, each landmark sums to one.
   """
 
@@ -150,27 +152,37 @@ def density_peak(density: tf.Tensor, cfg: HeatmapConfig) -> tf.Tensor:
   return peak_of(density) * (2 * math.pi * cfg.target_sigma_px**2)
 
 
-def decode(output: tf.Tensor, loss: str, cfg: HeatmapConfig) -> Decoded:
+def locate(activation: tf.Tensor, density: tf.Tensor, loss: str, cfg: HeatmapConfig) -> tf.Tensor:
+  """The points [B, L, 2] of heatmaps [B, h, w, L], given as activation and as density.
+
+  See `HeatmapConfig.decode`. `argmax` is that of Drevicky & Kodym, BIOIMAGING 2020: a Gaussian
+  filter on the heatmap, then its largest pixel.
+  """
+  if cfg.decode == 'global':
+    return moments(density)[0]
+  filtered = gaussian_filter(activation if loss == 'mse' else density, cfg.filter_sigma_px)
+  points = argmax_points(filtered)
+  return local_mean(density, points, cfg.window_px) if cfg.decode == 'local' else points
+
+
+def decode(output: tf.Tensor, loss: str, cfg: HeatmapConfig, head: str = 'heatmap') -> Decoded:
   """Reads the landmarks from the network's output.
 
   Args:
-    output: float32 [B, h, w, L].
+    output: float32 [B, h, w, L]; of a gaussian head [B, h, w, 4 L].
     loss: what the network was trained by, `cross_entropy` or `mse`.
-    cfg: how; see `HeatmapConfig.decode`. `argmax` is that of Drevicky & Kodym,
-      BIOIMAGING 2020: a Gaussian filter on the heatmap, then its largest pixel.
+    cfg: how; see `locate`.
+    head: `ModelConfig.head`.
 
   Returns:
     `Decoded`, in pixels of the heatmap.
   """
-  density = to_density(output, loss)
-  mean_px, covariance = moments(density)
-  regression = loss == 'mse'
-  if cfg.decode == 'global':
-    points = mean_px
+  activation, numbers = spread.split(output, head)
+  density = to_density(activation, loss)
+  points = locate(activation, density, loss, cfg)
+  if numbers is None:
+    _, covariance = moments(density)
   else:
-    filtered = gaussian_filter(output if regression else density, cfg.filter_sigma_px)
-    points = argmax_points(filtered)
-    if cfg.decode == 'local':
-      points = local_mean(density, points, cfg.window_px)
-  peak = peak_of(output) / cfg.amplitude if regression else density_peak(density, cfg)
+    covariance = spread.normal(points, spread.scale_tril(numbers, density)).covariance()
+  peak = peak_of(activation) / cfg.amplitude if loss == 'mse' else density_peak(density, cfg)
   return Decoded(points, peak, covariance, entropy_nats(density), density)

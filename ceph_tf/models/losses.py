@@ -1,9 +1,9 @@
-"""Losses of heatmaps; missing landmarks weigh nothing."""
+"""Losses of heatmaps and of a gaussian head; missing landmarks weigh nothing."""
 
 import tensorflow as tf
 
-from ceph_tf.config import HeatmapConfig
-from ceph_tf.models import heatmaps
+from ceph_tf.config import HeatmapConfig, NetworkConfig
+from ceph_tf.models import heatmaps, spread
 
 
 def _mean_over_known(per_landmark: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
@@ -44,3 +44,35 @@ def mse(output: tf.Tensor, points_px: tf.Tensor, cfg: HeatmapConfig) -> tf.Tenso
 
 
 LOSSES = {'cross_entropy': cross_entropy, 'mse': mse}
+
+
+def nll(activation: tf.Tensor, numbers: tf.Tensor, points_px: tf.Tensor, cfg: NetworkConfig) -> tf.Tensor:
+  """Beta-NLL of landmarks under the normal distributions of a gaussian head.
+
+  The heatmap is taken as it is: where a landmark lies is taught by the loss of heatmaps alone, or
+  accuracy would be traded for likelihood. The features below learn from both.
+
+  Args:
+    activation, numbers: see `spread.split`.
+    points_px: float32 [B, L, 2] in heatmap pixels; NaN or outside: not counted.
+    cfg: how points are read from heatmaps; `train.nll_beta`.
+
+  Returns:
+    Scalar, per known landmark.
+  """
+  activation = tf.stop_gradient(activation)
+  density = heatmaps.to_density(activation, cfg.train.loss)
+  distribution = spread.normal(
+      heatmaps.locate(activation, density, cfg.train.loss, cfg.heatmap),
+      spread.scale_tril(numbers, density))
+  known = heatmaps.inside(points_px, activation.shape[1:3])
+  return _mean_over_known(spread.beta_nll(distribution, points_px, known, cfg.train.nll_beta), known)
+
+
+def of_output(output: tf.Tensor, points_px: tf.Tensor, cfg: NetworkConfig) -> tf.Tensor:
+  """What training minimizes: the loss of the heatmaps, and the likelihood of a gaussian head."""
+  activation, numbers = spread.split(output, cfg.model.head)
+  loss = LOSSES[cfg.train.loss](activation, points_px, cfg.heatmap)
+  if numbers is None:
+    return loss
+  return loss + cfg.train.nll_weight * nll(activation, numbers, points_px, cfg)

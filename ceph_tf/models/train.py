@@ -127,7 +127,7 @@ class State:
     model = self.network.model
     with tf.GradientTape() as tape:
       output = unet.run(self.network, images, noise, training=True)
-      loss = losses.LOSSES[cfg.train.loss](output, points, cfg.heatmap)
+      loss = losses.of_output(output, points, cfg)
     self.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
     done = tf.cast(step, tf.float32)
     momentum = tf.minimum(cfg.train.ema, (1.0 + done) / (10.0 + done))  # few steps: short memory
@@ -140,7 +140,7 @@ class State:
     """Landmarks [B, L, 2] in network pixels by the averaged weights, without noise."""
     cfg = self.cfg
     output = unet.run(self.average, images, unet.no_noise(cfg.model), training=False)
-    decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap)
+    decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head)
     return geometry.heatmap_to_network(decoded.points_px, cfg.model.stem_stride)
 
   def validate(self, validation: tf.data.Dataset) -> tuple[float, float]:

@@ -13,16 +13,18 @@ from keras import layers
 
 from ceph_tf import seeds
 from ceph_tf.config import InputConfig, ModelConfig
+from ceph_tf.models import spread
 
 
 class Network(typing.NamedTuple):
   """A U-Net and its two halves, which share its weights.
 
   Attributes:
-    model: (image [B, H, W, 1], noise [B or 1, N]) -> float32 [B, h, w, L]. Without
-      dropout N is 0 and the model takes the image alone.
+    model: (image [B, H, W, 1], noise [B or 1, N]) -> float32 [B, h, w, L], of a gaussian
+      head [B, h, w, 4 L] (see `spread.split`). Without dropout N is 0 and the model takes the
+      image alone.
     trunk: image -> list of features: all that comes before the first noise.
-    head: features and noise -> float32 [B, h, w, L]. Without dropout: None.
+    head: features and noise -> what `model` answers. Without dropout: None.
     noise_channels: N, the number of dropout masks' channels.
   """
 
@@ -103,6 +105,14 @@ class _Builder:
       x = mask(x, self.noise)
     return x
 
+  def output(self, x, num_landmarks):
+    """The last features as heatmaps, and behind them what a gaussian head adds."""
+    heatmaps = self.conv(x, num_landmarks, 1, 'heatmaps', dtype='float32')
+    if self.cfg.head != 'gaussian':
+      return heatmaps
+    numbers = self.conv(x, spread.NUMBERS * num_landmarks, 1, 'spread', dtype='float32')
+    return layers.Concatenate(name='output', dtype='float32')([heatmaps, numbers])
+
 
 def noise_channels(cfg: ModelConfig) -> int:
   """The number of channels that the dropout blocks of a network mask together."""
@@ -121,7 +131,7 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
     cfg: width, depth, norm, dropout.
     input_cfg: size of the network image.
     num_landmarks: number of heatmaps L.
-    precision: Keras dtype policy of all but the last layer, which is float32.
+    precision: Keras dtype policy of all but the last layers, which are float32.
     seed: of the initial weights; the same seed gives the same weights.
     fused: the arrangement for inference that `folding.fold` fills: up blocks begin with two
       convolutions and a sum, so that what skips bring is part of the trunk.
@@ -150,13 +160,13 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
     cut = [*skips, x]
   for level in reversed(range(len(skips))):
     x = make.up(x, skips[level], level)
-  heatmaps = make.conv(x, num_landmarks, 1, 'heatmaps', dtype='float32')
+  output = make.output(x, num_landmarks)
   if not channels:
-    return Network(keras.Model(image, heatmaps, name='unet'), None, None, 0)
+    return Network(keras.Model(image, output, name='unet'), None, None, 0)
   return Network(
-      keras.Model([image, noise], heatmaps, name='unet'),
+      keras.Model([image, noise], output, name='unet'),
       keras.Model(image, cut, name='trunk'),
-      keras.Model([*cut, noise], heatmaps, name='head'),
+      keras.Model([*cut, noise], output, name='head'),
       channels,
   )
 

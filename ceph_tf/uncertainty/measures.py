@@ -40,7 +40,7 @@ def epistemic_covariance_px2(samples: Samples) -> tf.Tensor:
 
 
 def aleatoric_covariance_px2(samples: Samples) -> tf.Tensor:
-  """Mean covariance of the heatmaps: [B, L, 2, 2] pixels^2."""
+  """Mean of what each sample says itself, by its heatmap or its gaussian head: [B, L, 2, 2] pixels^2."""
   return tf.reduce_mean(samples.covariance_px2, 0)
 
 

@@ -21,7 +21,7 @@ class Samples(typing.NamedTuple):
   Attributes:
     points_px: float32 [S, B, L, 2].
     peak: float32 [S, B, L], maximum heatmap activation, 1 for a perfect heatmap.
-    covariance_px2: float32 [S, B, L, 2, 2], of each heatmap read as a density.
+    covariance_px2: float32 [S, B, L, 2, 2], of each heatmap read as a density, or of a gaussian head.
     entropy_nats: float32 [S, B, L], of each heatmap.
     expected_radius_px: float32 [S, B, L], mean distance of each heatmap's density to its point.
     mean_peak: float32 [B, L], the maximum of the mean heatmap.
@@ -62,7 +62,7 @@ def expected_radius_px(density: tf.Tensor, points_px: tf.Tensor) -> tf.Tensor:
 
 def _chunk(output: tf.Tensor, passes: int, cfg: NetworkConfig):
   """Reduces outputs [passes * B, h, w, L] to per-pass answers and the sum of densities."""
-  decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap)
+  decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head)
   stride = cfg.model.stem_stride
 
   def by_pass(values):

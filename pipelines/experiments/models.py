@@ -16,4 +16,7 @@ EXPERIMENTS = {
         'thesis': ['sampler.kind=members', 'sampler.num_samples=15'],
         'smoke': ['sampler.kind=members', 'sampler.num_samples=2'],
     },
+    # One network that regresses a covariance; with an ensemble's or dropout's fields, many.
+    'gaussian': {preset: ['model.name=gaussian', 'model.head=gaussian']
+                 for preset in ('default', 'thesis', 'smoke')},
 }

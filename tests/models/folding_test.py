@@ -23,7 +23,7 @@ def built(*fields):
 
 @pytest.mark.parametrize('fields', [
     [], DROPOUT, ['model.stem_stride=1', 'model.convs=1'], ['model.norm=none'],
-    ['model.dropout_rate=0.5', 'model.dropout_at=down0,up1']])
+    ['model.dropout_rate=0.5', 'model.dropout_at=down0,up1'], ['model.head=gaussian', *DROPOUT]])
 def test_heatmaps_and_features_stay_the_same(fields):
   network, cfg = built(*fields)
   folded = folding.fold(network, cfg.model, cfg.input, 3, 'float32')

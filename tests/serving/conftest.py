@@ -27,6 +27,7 @@ SAMPLERS = {
     'baseline': (config(), SamplerConfig()),
     'mc_dropout': (config(*DROPOUT), SamplerConfig('passes', 4, chunk=2)),
     'ensemble': (config(), SamplerConfig('members', 2)),
+    'gaussian': (config('model.head=gaussian'), SamplerConfig()),
 }
 
 

@@ -12,7 +12,7 @@ from ceph_tf import geometry
 from ceph_tf.serving.admission import Admitted
 
 
-@pytest.mark.parametrize('model', ['baseline', 'ensemble'])
+@pytest.mark.parametrize('model', ['baseline', 'ensemble', 'gaussian'])
 def test_openvino_answers_like_tensorflow(model, predictor, tmp_path):
   openvino = pytest.importorskip('openvino', reason='no OpenVINO; pip install -e .[verify]')
   ours = predictor(model, precision='float32')

@@ -118,6 +118,23 @@ def test_expected_radius_of_a_known_density():
   assert float(radius[0, 0]) == pytest.approx(0.25 * 5)
 
 
+@pytest.mark.parametrize('sampler', [SamplerConfig('passes', 4, chunk=2), SamplerConfig('members', 2)])
+def test_samples_of_a_gaussian_head_have_its_covariances_and_the_heatmaps_points(sampler):
+  cfg, count = (CFG, 1) if sampler.kind == 'passes' else (PLAIN, 2)
+  gaussian = override(cfg, ['model.head=gaussian'])
+  networks = [network(gaussian, k) for k in range(count)]
+  plain = [network(cfg, k) for k in range(count)]
+  for one, other in zip(networks, plain, strict=True):
+    other.model.set_weights([w for v, w in zip(one.model.weights, one.model.get_weights(), strict=True)
+                             if not v.path.startswith('spread')])
+  found, without = draw(gaussian, sampler, images(), networks), draw(cfg, sampler, images(), plain)
+  np.testing.assert_allclose(found.points_px, without.points_px, atol=1e-3)
+  np.testing.assert_allclose(found.mean_density, without.mean_density, atol=1e-5)
+  assert found.covariance_px2.shape == without.covariance_px2.shape
+  assert (np.linalg.eigvalsh(found.covariance_px2) > 0).all()
+  assert not np.allclose(found.covariance_px2, without.covariance_px2, rtol=0.1)
+
+
 def test_wrong_networks_are_refused():
   with pytest.raises(ValueError, match='needs 3 networks, got 1'):
     draw(PLAIN, SamplerConfig('members', 3), images())
