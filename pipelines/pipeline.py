@@ -123,15 +123,17 @@ def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Se
   raw = exporter(models=list(models), sampler=experiment.sampler, seed=experiment.seed,
                  name=f'{prefix}exporter')
   infra = infra_validator(servable=raw['servable'], examples=examples, name=f'{prefix}infra_validator_raw')
-  # Of training images only the features count, and those cost a fraction of the samples.
+  # Of training images only the features count, and those cost a fraction of the samples; of
+  # validation images the heatmaps, of which temperatures are fitted.
   seen = [
       bulk_inferrer(servable=raw['servable'], examples=examples, blessing=infra['blessing'], split=split,
                     signature=signature, name=f'{prefix}bulk_inferrer_raw_{split}')
-      for split, signature in (('train', 'features'), ('calibration', 'serving_default'))]
+      for split, signature in (('train', 'features'), ('validation', 'mean_heatmap'),
+                               ('calibration', 'serving_default'))]
   fitted = calibrator(
-      train=seen[0]['predictions'], calibration=seen[1]['predictions'], examples=examples,
-      anomalies=anomalies, cfg=experiment.analyze, truth=experiment.train.truth,
-      name=f'{prefix}calibrator')
+      train=seen[0]['predictions'], validation=seen[1]['predictions'],
+      calibration=seen[2]['predictions'], examples=examples, anomalies=anomalies, cfg=experiment.analyze,
+      truth=experiment.train.truth, name=f'{prefix}calibrator')
   return [raw, infra, *seen, fitted]
 
 

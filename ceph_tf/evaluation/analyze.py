@@ -20,6 +20,7 @@ patients as [low, high]; a figure that is unknown is null):
         selective       see `selective.evaluate`, points referred
         bins            see `calibrated.bins`
       regions         see `calibrated.regions`
+      temperature     see `calibrated.tempering`
       recalibrated    likewise, for every second image, with plain circles and ellipses calibrated
                       on the others: what a user's own labels repair where the set is another
     shift           see `uncertainty.shift.check`: is the set like the calibration images? Null where
@@ -72,7 +73,7 @@ def take(cases: Cases, rows: np.ndarray) -> Cases:
          for name in ('spacing_mm', 'points_px', 'samples_px', 'covariance_px2', 'truth_score',
                       'area_mm2') if getattr(cases, name) is not None},
       **{name: {key: value[rows] for key, value in getattr(cases, name).items()}
-         for name in ('measures', 'truths_px')})
+         for name in ('measures', 'truths_px', 'tempering')})
 
 
 def obstacle(cases: Cases, truth: str) -> str:
@@ -201,6 +202,7 @@ def _subset(cases: Cases, calibration: Cases, used: list[str], cfg: AnalyzeConfi
       'regions': calibrated.regions(
           calibration, cases, truth, {name: (u_calibration[name], u[name]) for name in figures},
           cfg.coverage),
+      'temperature': calibrated.tempering(cases),
       'recalibrated': calibrated.regions(
           take(cases, odd), take(cases, ~odd), truth, {}, cfg.coverage),
   }

@@ -69,13 +69,13 @@ def _note(words: str) -> str:
 def _subset(found: dict, analysis: dict, pictures: list[Picture]) -> list[str]:
   if not found['measures']:
     return [_note('No measure varies: there is nothing to rank errors by.'),
-            *_regions(found['regions'], analysis)]
+            *_regions(found['regions'], analysis), *_temperature(found['temperature'])]
   return [
       '<h3>Correlation with the radial error</h3>', _correlations(found, analysis['published']),
       '<h3>Selective prediction</h3>', _selective(found, analysis['config']['gross_mm']),
       _referral(found), '<h3>Quantile bins</h3>', _bins(found),
       *_regions(found['regions'], analysis),
-      *_recalibrated(found['recalibrated']),
+      *_recalibrated(found['recalibrated']), *_temperature(found['temperature']),
       *(['<h3>Figures</h3>', report.gallery(pictures, 'grid charts')] if pictures else []),
   ]
 
@@ -207,3 +207,24 @@ def _recalibrated(regions: dict) -> list[str]:
                     for kind, facts in regions['kinds'].items())
   return [_note(f'Calibrated on every second image of this set ({regions["calibration_images"]}) and '
                 f'judged on the others: {kinds}.')]
+
+
+def _temperature(found: dict) -> list[str]:
+  """Heatmaps as densities, before and after tempering."""
+  head = '<h3>Heatmaps as densities</h3>'
+  if found['status'] != 'computed':
+    return [head, _note(f'{found["words"].capitalize()}.')]
+  unit = found['unit'].replace('mm2', 'mm²')
+  whole = report.table(
+      ['Heatmaps', f'NLL (nats, density per {unit})', 'ECE (%)'],
+      [('', [words, report.number(found[when]['nll_nats'], 3), report.percent(found[when]['ece'])])
+       for when, words in (('before', 'as the network gives them'), ('after', 'tempered'))])
+  each = report.table(['Landmark', 'temperature', 'points', 'NLL before', 'NLL tempered'], [
+      ('', [row['landmark'], report.number(row['temperature']), str(row['points']),
+            report.number(row['nll_before_nats']), report.number(row['nll_after_nats'])])
+      for row in found['per_landmark']])
+  return [head, whole, f'<details><summary>Per landmark</summary>{each}</details>', _note(
+      'One temperature per landmark, of the validation images (Guo et al., 2017), is part of the '
+      'SavedModel: above 1 heatmaps were too sharp. NLL: mean over truths inside the heatmap, lower is '
+      'better. ECE: mean distance of the share of truths in a highest-density region from its mass. '
+      'Highest-density regions are of tempered heatmaps.')]

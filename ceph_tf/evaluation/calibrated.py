@@ -11,7 +11,9 @@ import numpy as np
 from ceph_tf.evaluation import coverage
 from ceph_tf.evaluation.evaluate import Cases
 from ceph_tf.uncertainty import calibration as binning
-from ceph_tf.uncertainty import conformal, highest_density
+from ceph_tf.uncertainty import conformal, highest_density, temperature
+
+_WHEN = {'before': '_before', 'after': ''}  # and what the arrays of `heatmap_inferrer` are called then
 
 
 def _not_possible(words: str) -> dict:
@@ -75,6 +77,36 @@ def bins(
           'jaccard': _mean([row['jaccard'] for row in table]),
           'bound_accuracy': _mean([row['bound_accuracy'] for row in table]),
           'per_landmark': rows}
+
+
+def tempering(cases: Cases) -> dict:
+  """What the temperatures of a model do to its heatmaps as densities, on the images judged.
+
+  Returns:
+    `status`, `words`; `unit`: of the density whose logarithm is meant, 'mm2' or, where any spacing is
+    unknown, 'heatmap pixel'; `points`; `before`, `after`: `nll_nats`, mean negative log-likelihood
+    of the truths inside the heatmap, and `ece`, see `temperature.calibration_error`, of all truths;
+    `per_landmark`: `landmark`, `temperature`, `points`, `nll_before_nats`, `nll_after_nats`.
+  """
+  kept = cases.tempering
+  if 'temperature' not in kept:
+    return _not_possible('the heatmaps of this model are not tempered')
+  in_mm = np.isfinite(kept['pixel_mm2']).all()
+  unit = np.log(kept['pixel_mm2'])[:, None] if in_mm else 0.0
+  nll = {when: unit - kept[f'log_density{key}'] for when, key in _WHEN.items()}
+  known = np.isfinite(nll['before'])
+  if not known.any():
+    return _not_possible('no truth lies inside a heatmap')
+  found = {when: {'nll_nats': _mean(nll[when]),
+                  'ece': temperature.calibration_error(kept[f'truth_score{key}'], kept[f'log_density{key}'])}
+           for when, key in _WHEN.items()}
+  return {'status': 'computed', 'words': '', 'unit': 'mm2' if in_mm else 'heatmap pixel',
+          'points': int(known.sum()), **found,
+          'per_landmark': [
+              {'landmark': name, 'temperature': float(kept['temperature'][0, i]),
+               'points': int(known[:, i].sum()),
+               'nll_before_nats': _mean(nll['before'][:, i]), 'nll_after_nats': _mean(nll['after'][:, i])}
+              for i, name in enumerate(cases.landmark_names)]}
 
 
 def _covariance_mm2(cases: Cases) -> np.ndarray:

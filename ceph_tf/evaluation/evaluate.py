@@ -54,6 +54,7 @@ class Cases:
     milliseconds_per_image: NaN if not measured.
     truth_score: [N, L], see `uncertainty.highest_density`; None where heatmaps were not looked at.
     area_mm2: [N, L, K], of the highest-density regions at its `LEVELS`, likewise.
+    tempering: what `heatmap_inferrer` keeps of heatmaps before and after: name -> [N, L] or [N].
   """
 
   image_id: tuple[str, ...]
@@ -69,6 +70,7 @@ class Cases:
   milliseconds_per_image: float
   truth_score: np.ndarray | None = None
   area_mm2: np.ndarray | None = None
+  tempering: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def error_mm(self, truth: str) -> np.ndarray:
     """Radial errors [N, L] against one truth."""

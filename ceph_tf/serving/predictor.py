@@ -17,7 +17,7 @@ from ceph_tf.models import features, unet
 from ceph_tf.serving import admission
 from ceph_tf.serving.admission import Admitted
 from ceph_tf.uncertainty import fitted as fitting
-from ceph_tf.uncertainty import measures, samplers
+from ceph_tf.uncertainty import measures, samplers, temperature
 from ceph_tf.uncertainty.fitted import Fitted
 
 
@@ -67,12 +67,17 @@ class Predictor:
     """The mean heatmaps of image files, `density` [B, h, w, L], and where they lie.
 
     A pixel of the heatmap is one of the source image times `scale` plus `offset`, [B, 2], (x, y).
+    What is fitted holds temperatures: then the density is tempered, by `temperature` [B, L].
     """
     admitted = admission.admit_bytes(image_bytes, self.cfg.input)
     samples = samplers.draw(self.networks, admitted.images, self.cfg, self.sampler, self.seed)
     stride, frame = self.cfg.model.stem_stride, admitted.frame
     answers = {'density': samples.mean_density, 'scale': frame.scale / stride,
                'offset': geometry.network_to_heatmap(frame.offset, stride)}
+    if self.fitted is not None:
+      by = tf.constant(self.fitted.temperatures, tf.float32)
+      answers['density'] = temperature.tempered(samples.mean_density, by)
+      answers['temperature'] = tf.tile(by[None], [tf.shape(admitted.images)[0], 1])
     return refused(answers, admitted.ok) | {'status': admitted.status}
 
   def serve_network_image(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""What is fitted on training and calibration images and travels inside the SavedModel.
+"""What is fitted on training, validation and calibration images and travels inside the SavedModel.
 
 For each image the exported model answers, besides the measures:
 
@@ -12,6 +12,9 @@ For each image the exported model answers, besides the measures:
     uncertainty_p_value [B]     likewise of the mean entropy over the landmarks
     refer               [B]     bool, the policy: a doctor must look where either p-value is at
                                 most alpha
+
+What it gives out as the density of a heatmap is tempered, see `temperature`. Measures are not: they
+keep the definitions of their papers, and bins and p-values are fitted on them as they are.
 
 The policy needs no spacing and has a known price: of images like the calibration images it
 refers at most a share of 2 alpha. All quantities are scale-free or in source pixels, so they hold
@@ -45,6 +48,7 @@ class Fitted:
     density: of the training images' features.
     ood_scores: [N] of the calibration images, sorted.
     image_uncertainties: [N], mean over landmarks of `BIN_MEASURE`, sorted.
+    temperatures: [L], of validation images; 1 where those say nothing.
   """
 
   coverage: float
@@ -55,6 +59,7 @@ class Fitted:
   density: Density
   ood_scores: np.ndarray
   image_uncertainties: np.ndarray
+  temperatures: np.ndarray
 
   @property
   def has_regions(self) -> bool:
@@ -82,6 +87,7 @@ def fit(
     coverage: float,
     bins: int,
     alpha: float,
+    temperatures: np.ndarray | None = None,
 ) -> Fitted:
   """Fits everything.
 
@@ -94,6 +100,7 @@ def fit(
     coverage: of the regions.
     bins: Q.
     alpha: level of the alarms.
+    temperatures: [L] of `temperature.fit`; None leaves heatmaps as they are.
 
   Raises:
     ValueError: no calibration image, or values that are not finite.
@@ -114,7 +121,8 @@ def fit(
       np.quantile(bin_measure, np.arange(1, bins) / bins, axis=0).T,
       density,
       np.sort(ood.score(tf.constant(features, tf.float32), density).numpy()),
-      np.sort(bin_measure.mean(1)))
+      np.sort(bin_measure.mean(1)),
+      np.ones(bin_measure.shape[1]) if temperatures is None else temperatures)
 
 
 def p_value(values: tf.Tensor, calibration: np.ndarray) -> tf.Tensor:
@@ -171,6 +179,7 @@ def summary(fitted: Fitted, names: list[str]) -> dict:
       'ellipse_quantiles': plain(fitted.ellipse_quantiles),
       'bin_measure': BIN_MEASURE,
       'thresholds': fitted.thresholds.tolist(),
+      'temperatures': fitted.temperatures.tolist(),
   }
 
 

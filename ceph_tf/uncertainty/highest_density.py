@@ -44,6 +44,21 @@ def mass_above(density: np.ndarray) -> np.ndarray:
   return out.reshape(density.shape)
 
 
+def at(values: np.ndarray, points_px: np.ndarray) -> np.ndarray:
+  """Values [..., h, w] at the pixels that hold points [..., 2], (x, y).
+
+  Returns:
+    [...]: infinite where the point is outside, NaN where it is missing.
+  """
+  height, width = values.shape[-2:]
+  x, y = np.moveaxis(np.rint(np.asarray(points_px, np.float64)), -1, 0)
+  within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+  pixel = np.where(within, y * width + x, 0).astype(int)
+  flat = values.reshape(*values.shape[:-2], -1)
+  found = np.take_along_axis(flat, pixel[..., None], -1)[..., 0]
+  return np.where(np.isnan(x) | np.isnan(y), np.nan, np.where(within, found, np.inf))
+
+
 def truth_score(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
   """The score of the pixel that holds the truth.
 
@@ -54,14 +69,7 @@ def truth_score(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
   Returns:
     [...]: infinite where the truth is outside the heatmap, NaN where it is missing.
   """
-  scores = mass_above(density)
-  height, width = scores.shape[-2:]
-  x, y = np.moveaxis(np.rint(np.asarray(truth_px, np.float64)), -1, 0)
-  within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-  pixel = np.where(within, y * width + x, 0).astype(int)
-  flat = scores.reshape(*scores.shape[:-2], -1)
-  found = np.take_along_axis(flat, pixel[..., None], -1)[..., 0]
-  return np.where(np.isnan(x) | np.isnan(y), np.nan, np.where(within, found, np.inf))
+  return at(mass_above(density), truth_px)
 
 
 def pixels(density: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""calibrator: what training and calibration images say about the answers of a model."""
+"""calibrator: what training, validation and calibration images say about the answers of a model."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -7,17 +9,21 @@ from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import DataError, truth_points
 from ceph_tf.data.validate import leak_free_ids
 from ceph_tf.uncertainty import fitted as fitting
+from ceph_tf.uncertainty import temperature
 from pipelines.artifacts import Anomalies, Calibration, Examples, Predictions
 from pipelines.dsl import In, Out, component
 
 
 @component
-def calibrator(train: In[Predictions], calibration: In[Predictions], examples: In[Examples],
-               anomalies: In[Anomalies], fitted: Out[Calibration], *, cfg: AnalyzeConfig, truth: str):
+def calibrator(train: In[Predictions], validation: In[Predictions], calibration: In[Predictions],
+               examples: In[Examples], anomalies: In[Anomalies], fitted: Out[Calibration], *,
+               cfg: AnalyzeConfig, truth: str):
   """Writes `fitted.npz`; see `ceph_tf.uncertainty.fitted`.
 
   Args:
     train: `features` of the split 'train', for their density.
+    validation: mean heatmaps of the split 'validation', for temperatures: the calibration split is
+      left for regions, which are fitted on what these made of the heatmaps.
     calibration: predictions of the split 'calibration', whose films must not be trained on.
     examples: with the truths.
     anomalies: names films that occur more than once; copies of training films are left out.
@@ -29,17 +35,40 @@ def calibrator(train: In[Predictions], calibration: In[Predictions], examples: I
     DataError: no calibration image that was not also trained on.
   """
   before = calibration.read()
-  records = {r.image_id: r for r in tfrecords.read_records(examples.shards('calibration'))}
   ids = [str(i) for i in before['image_id']]
-  seen = {r.image_id: split for split in ('train', 'validation') if split in examples.splits()
-          for r in tfrecords.read_records(examples.shards(split))}
-  rows = np.isin(ids, list(leak_free_ids(ids, anomalies.read()['duplicates'], seen)))
+  duplicates = anomalies.read()['duplicates']
+  rows = _unseen(ids, duplicates, examples, ('train', 'validation'))
   if not rows.any():
     raise DataError(f'all {len(ids)} calibration images are also training images; set '
                     'data.calibration_images=0 or give other films')
-  truths = np.stack([truth_points(records[i].points_px, truth) for i in ids])
+  truths = _truths(examples, 'calibration', ids, truth)
   result = fitting.fit(
       train.read()['features'], before['features'][rows], (truths - before['points_px'])[rows],
       before['covariance_px2'][rows], before[f'measure/{fitting.BIN_MEASURE}'][rows],
-      cfg.coverage, cfg.bins, cfg.alpha)
+      cfg.coverage, cfg.bins, cfg.alpha, _temperatures(validation.read(), duplicates, examples, truth))
   fitting.save(result, fitted.fitted)
+
+
+def _truths(examples: Examples, split: str, ids: Sequence[str], truth: str) -> np.ndarray:
+  """[N, L, 2] of the images `ids` of a split, source pixels."""
+  records = {r.image_id: r for r in tfrecords.read_records(examples.shards(split))}
+  return np.stack([truth_points(records[i].points_px, truth) for i in ids])
+
+
+def _unseen(ids: Sequence[str], duplicates: list, examples: Examples, splits: Sequence[str]) -> np.ndarray:
+  """Which images [N] repeat no film of `splits`, and none before them."""
+  seen = {r.image_id: split for split in splits if split in examples.splits()
+          for r in tfrecords.read_records(examples.shards(split))}
+  return np.isin(ids, list(leak_free_ids(ids, duplicates, seen)))
+
+
+def _temperatures(heatmaps: dict[str, np.ndarray], duplicates: list, examples: Examples,
+                  truth: str) -> np.ndarray | None:
+  """Of the answers of `mean_heatmap`; None where no validation image is unlike the training images."""
+  ids = [str(i) for i in heatmaps.get('image_id', ())]
+  rows = _unseen(ids, duplicates, examples, ('train',))
+  if not rows.any():
+    return None
+  truths = _truths(examples, 'validation', ids, truth)
+  truths_px = truths * heatmaps['scale'][:, None] + heatmaps['offset'][:, None]
+  return temperature.fit(np.moveaxis(heatmaps['density'][rows], -1, 1), truths_px[rows])

@@ -26,6 +26,9 @@ from pipelines.artifacts import (
 )
 from pipelines.dsl import In, Out, component
 
+_TEMPERING = ('temperature', 'pixel_mm2', 'truth_score', 'log_density', 'truth_score_before',
+              'log_density_before')
+
 
 @component
 def uncertainty_analyzer(
@@ -100,7 +103,9 @@ def _cases(predictions: Predictions, heatmaps: HeatmapScores, examples: Examples
   cases, scores = evaluate.align(predictions.read(), records), heatmaps.read()
   if scores['image_id'].tolist() != list(cases.image_id):
     raise DataError(f'heatmaps and predictions of {split} are not of the same images')
-  return dataclasses.replace(cases, truth_score=scores['truth_score'], area_mm2=scores['area_mm2'])
+  tempering = {name: scores[name] for name in _TEMPERING if name in scores}
+  return dataclasses.replace(
+      cases, truth_score=scores['truth_score'], area_mm2=scores['area_mm2'], tempering=tempering)
 
 
 def _split_of(examples: Examples, splits: Iterable[str], judged: str) -> dict[str, str]:

@@ -1,0 +1,101 @@
+"""One temperature per landmark: heatmaps as densities that are neither too sharp nor too wide.
+
+A heatmap is as wide as training left it, not as wide as its errors. Its density to the power of
+1 / T, normalised again, is wider for T > 1; for one network that is the softmax with its logits
+divided by T (Guo et al., ICML 2017). T minimizes the negative log-likelihood of the true positions
+on images that were not trained on. Order and so shape of all highest-density regions stay, their
+mass changes. A density is per heatmap pixel: its logarithm at a truth is that of the pixel that
+holds it. Divided by the pixel's area in mm2 it compares between networks and X-rays.
+"""
+
+import numpy as np
+import tensorflow as tf
+from scipy import optimize, special
+
+from ceph_tf.uncertainty import highest_density
+
+LIMITS = (1 / 16, 16.0)  # of T: a landmark that was hit by chance on few images has no T of its own
+LEVELS = np.arange(1, 20) / 20  # at which `calibration_error` looks
+_TINY = np.finfo(np.float32).tiny  # what a softmax in float32 rounds to zero is not impossible
+
+
+def tempered(density: tf.Tensor, temperatures: np.ndarray | tf.Tensor) -> tf.Tensor:
+  """Densities [B, h, w, L] to the power of 1 / T, normalised again.
+
+  Args:
+    density: float32, each landmark sums to one.
+    temperatures: [L], or what broadcasts to [B, 1, 1, L]. The inverse of a T undoes it, as far as
+      nothing became less than a float32 can hold.
+  """
+  _, height, width, landmarks = density.shape
+  logits = tf.math.log(tf.maximum(density, _TINY)) / tf.cast(temperatures, tf.float32)
+  flat = tf.nn.softmax(tf.reshape(logits, [-1, height * width, landmarks]), axis=1)
+  return tf.reshape(flat, [-1, height, width, landmarks])
+
+
+def log_at_truth(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
+  """Logarithm of the density at the truth, nats per heatmap pixel.
+
+  Args:
+    density: [..., h, w], each sums to one.
+    truth_px: [..., 2], (x, y) in pixels of the heatmap.
+
+  Returns:
+    [...], NaN where the truth is missing or outside the heatmap.
+  """
+  found = highest_density.at(np.asarray(density, np.float64), truth_px)
+  return np.where(np.isfinite(found), np.log(np.maximum(found, _TINY)), np.nan)
+
+
+def fit(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
+  """The temperature of each landmark.
+
+  Args:
+    density: [N, L, h, w] of images that were not trained on.
+    truth_px: [N, L, 2] in pixels of the heatmaps, NaN where missing.
+
+  Returns:
+    [L] float64 within `LIMITS`; 1 for a landmark without any truth inside a heatmap.
+  """
+  at_truth = log_at_truth(density, truth_px)
+  return np.array([_fit_one(density[:, i], at_truth[:, i]) for i in range(density.shape[1])])
+
+
+def _fit_one(density: np.ndarray, at_truth: np.ndarray) -> float:
+  known = np.isfinite(at_truth)
+  if not known.any():
+    return 1.0
+  logits = np.log(np.maximum(density[known].reshape(known.sum(), -1).astype(np.float64), _TINY))
+  mean_at_truth = at_truth[known].mean()
+
+  def nll(inverse):
+    """Of 1 / T, in which it is convex: a log-partition function less a linear one."""
+    return special.logsumexp(inverse * logits, axis=1).mean() - inverse * mean_at_truth
+
+  found = optimize.minimize_scalar(nll, bounds=(1 / LIMITS[1], 1 / LIMITS[0]), method='bounded')
+  return float(1 / found.x) if found.fun < nll(1.0) else 1.0
+
+
+def share_inside(truth_score: np.ndarray, log_at: np.ndarray, levels: np.ndarray = LEVELS) -> np.ndarray:
+  """Share [K] of truths inside the highest-density regions of mass `levels` [K].
+
+  The pixel on a region's edge is inside by the part that the region needs of it to have just its
+  mass: sharp heatmaps have half of theirs in one pixel. Pixels of just the same density are taken
+  for one of them, which matters in made-up heatmaps only.
+
+  Args:
+    truth_score: [...] of `highest_density.truth_score`: infinite is outside, NaN takes no part.
+    log_at: [...] of `log_at_truth`.
+  """
+  known = ~np.isnan(truth_score)
+  score, mass = truth_score[known], np.exp(np.nan_to_num(log_at[known]))
+  inside = np.clip((levels[:, None] - score) / np.maximum(mass, _TINY), 0, 1)
+  return inside.mean(1) if known.any() else np.full(len(levels), np.nan)
+
+
+def calibration_error(truth_score: np.ndarray, log_at: np.ndarray, levels: np.ndarray = LEVELS) -> float:
+  """Expected calibration error of heatmaps: mean over levels of |share inside - level|.
+
+  0 where of the truths just 5 % lie in regions of mass 0.05, 10 % in those of 0.1 and so on.
+  """
+  return float(np.abs(share_inside(truth_score, log_at, levels) - levels).mean())
