@@ -64,6 +64,11 @@ def predictor_fixture():
   return predictor
 
 
+@pytest.fixture(scope='session', name='some_fitted')
+def some_fitted_fixture():
+  return some_fitted()
+
+
 @pytest.fixture(scope='session')
 def pictures():
   return [picture(0), picture(1, 50, 120, '.jpg'), picture(2, 33, 33, '.bmp'),

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -64,6 +65,21 @@ def test_mean_heatmap_lies_where_it_says(raw, pictures):
   there = corners * answer['scale'][0].numpy() + answer['offset'][0].numpy()
   np.testing.assert_allclose(there[:, 1], [-0.5, 15.5], atol=1e-3)
   assert -0.5 < there[0, 0] < 2.5 and there[:, 0].sum() == pytest.approx(15, abs=0.6)
+
+
+def test_what_is_fitted_tempers_the_mean_heatmap_and_says_so(predictor, pictures, raw, tmp_path, some_fitted):
+  model, folder = raw
+  by = np.linspace(0.5, 4, 19)
+  predictor(model, dataclasses.replace(some_fitted, temperatures=by)).export(tmp_path / 'fitted')
+  files = tf.constant([*pictures, b'no image'])
+  before, after = (tf.saved_model.load(str(path)).signatures['mean_heatmap'](image_bytes=files)
+                   for path in (folder, tmp_path / 'fitted'))
+  assert 'temperature' not in before
+  np.testing.assert_allclose(after['temperature'][:-1], np.tile(by, (len(pictures), 1)), rtol=1e-6)
+  assert np.isnan(after['temperature'][-1]).all() and np.isnan(after['density'][-1]).all()
+  powered = before['density'].numpy()[:-1].astype(float)**(1 / by)
+  powered /= powered.sum((1, 2), keepdims=True)
+  np.testing.assert_allclose(after['density'][:-1], powered, rtol=0.05, atol=1e-4)
 
 
 def test_image_signature_agrees_with_bytes(raw, pictures):

@@ -13,7 +13,8 @@ from pipelines.components.calibrator import calibrator
 
 TRUTH = np.stack([np.linspace(10, 90, 19), np.linspace(20, 100, 19)], -1).astype(np.float32)
 TRAIN, BEFORE = [f'x{i}' for i in range(12)], [f'c{i}' for i in range(10)]
-SPLITS = dict.fromkeys(TRAIN, 'train') | {'v': 'validation', 't': 'test'} | dict.fromkeys(
+VALID = ['v', 'w', 'u']
+SPLITS = dict.fromkeys(TRAIN, 'train') | dict.fromkeys(VALID, 'validation') | {'t': 'test'} | dict.fromkeys(
     BEFORE, 'calibration')
 
 
@@ -37,17 +38,35 @@ def predicted(folder, ids):
   return found
 
 
+def heatmaps(folder, ids):
+  """Of half the source's size: Gaussians of SD 2 px, of image number i 2 i px right of the truth."""
+  found, (y, x) = artifact(Predictions, folder), np.mgrid[:60, :50]
+  x, y = x[..., None], y[..., None]
+  if not ids:
+    found.write({'milliseconds_per_image': np.float32(np.nan)})  # as of an empty split
+    return found
+  truth = (TRUTH - 0.5) / 2
+  density = np.stack([np.exp(-((x - truth[:, 0] - 2 * i)**2 + (y - truth[:, 1])**2) / 8)
+                      for i in range(len(ids))])
+  density /= density.sum((1, 2), keepdims=True)
+  found.write({'image_id': np.array(ids), 'density': density.astype(np.float32),
+               'scale': np.full((len(ids), 2), 0.5, np.float32),
+               'offset': np.full((len(ids), 2), -0.25, np.float32)})
+  return found
+
+
 @pytest.fixture
 def run(tmp_path):
-  def calibrate(duplicates=(), truth='truth', **changed):
+  def calibrate(duplicates=(), truth='truth', valid=VALID, **changed):
     examples = artifact(Examples, tmp_path / 'examples')
     anomalies = artifact(Anomalies, tmp_path / 'anomalies')
     tfrecords.write([record(i, split) for i, split in SPLITS.items()], examples.path, 2, 'csv')
     anomalies.write({'duplicates': [list(pair) for pair in duplicates]})
     fitted = artifact(Calibration, tmp_path / 'fitted')
     calibrator.function(
-        predicted(tmp_path / 'train', TRAIN), predicted(tmp_path / 'before', BEFORE), examples, anomalies,
-        fitted, cfg=AnalyzeConfig(**({'bins': 2, 'alpha': 0.1} | changed)), truth=truth)
+        predicted(tmp_path / 'train', TRAIN), heatmaps(tmp_path / 'valid', valid),
+        predicted(tmp_path / 'before', BEFORE), examples, anomalies, fitted,
+        cfg=AnalyzeConfig(**({'bins': 2, 'alpha': 0.1} | changed)), truth=truth)
     assert not fitted.missing_files()
     return fitting.load(fitted.fitted)
   return calibrate
@@ -88,6 +107,22 @@ def test_too_few_films_state_no_regions_and_refer_nobody(run):
   found = run([('c9', 'x0'), ('c8', 'x1')])
   assert np.isnan(found.radius_quantiles).all() and not found.has_regions and not found.refers
   np.testing.assert_allclose(found.thresholds, np.full((19, 1), 3.5))
+
+
+def test_temperatures_are_those_of_the_validation_heatmaps(run):
+  # 0, 2 and 4 px off along x, so E|r|^2 = 20 / 3; a Gaussian of variance T 4 in x and in y has
+  # the likelihood's maximum at E|r|^2 / 2. (Nearest pixels, and a border, move it.)
+  np.testing.assert_allclose(run().temperatures[3:16], 20 / 3 / 2 / 4, rtol=0.15)
+
+
+def test_copies_of_training_films_have_no_say_in_temperatures(run):
+  found = run([('u', 'x3')])  # left are 0 and 2 px
+  np.testing.assert_allclose(found.temperatures[3:16], 2 / 2 / 4, rtol=0.25)
+
+
+@pytest.mark.parametrize('duplicates, valid', [([], []), ([(i, 'x0') for i in VALID], VALID)])
+def test_without_validation_images_heatmaps_stay_as_they_are(run, duplicates, valid):
+  assert run(duplicates, valid=valid).temperatures.tolist() == [1] * 19
 
 
 def test_nothing_but_copies_is_refused(run):

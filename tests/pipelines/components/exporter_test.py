@@ -12,10 +12,11 @@ from ceph_tf.config import Experiment, SamplerConfig
 from ceph_tf.data import examples as example_files
 from ceph_tf.data.records import DataError
 from ceph_tf.overrides import override
+from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty.measures import MEASURES
 from pipelines import artifacts
 from pipelines.components.bulk_inferrer import bulk_inferrer
-from pipelines.components.exporter import exporter
+from pipelines.components.exporter import calibrated_exporter, exporter
 from pipelines.components.heatmap_inferrer import heatmap_inferrer
 from pipelines.components.infra_validator import compare, infra_validator
 from pipelines.components.trainer import read_network, trainer
@@ -170,3 +171,34 @@ def test_heatmap_inferrer_keeps_scores_and_sizes_in_mm2(servable, examples, phan
   with pytest.raises(ComponentError, match='too slow'):
     heatmap_inferrer.function(servable=servable, examples=examples, blessing=blessing, scores=scores,
                               split='test', truth='truth', context=CONTEXT)
+
+
+def test_a_calibrated_model_tempers_its_heatmaps_and_tells_how_they_were(model, servable, examples, tmp_path):
+  rng, n = seeds.rng(0, 'fitted'), 12
+  temperatures = np.linspace(0.5, 4, 19)
+  calibration = new(artifacts.Calibration, tmp_path / 'calibration')
+  fitting.save(fitting.fit(
+      rng.normal(size=(n, 12)), rng.normal(size=(n, 12)), rng.normal(size=(n, 19, 2)),
+      np.broadcast_to(np.eye(2), (n, 19, 2, 2)), rng.gamma(2, size=(n, 19)), 0.9, 5, 0.05, temperatures),
+               calibration.fitted)
+  calibrated = new(artifacts.ServableModel, tmp_path / 'calibrated')
+  calibrated_exporter.function(models=[model], calibration=calibration, servable=calibrated,
+                               sampler=SamplerConfig(), seed=0)
+  stored = json.loads((calibrated.saved_model / 'assets.extra' / 'calibration.json').read_text('utf-8'))
+  np.testing.assert_allclose(stored['temperatures'], temperatures)
+  blessing = new(artifacts.InfraBlessing, tmp_path / 'blessing')
+  blessing.write({'blessed': True, 'reasons': []})
+  found = {}
+  for name, one in (('raw', servable), ('calibrated', calibrated)):
+    scores = new(artifacts.HeatmapScores, tmp_path / name)
+    heatmap_inferrer.function(servable=one, examples=examples, blessing=blessing, scores=scores,
+                              split='test', truth='truth', context=CONTEXT)
+    found[name] = scores.read()
+  raw, after = found['raw'], found['calibrated']
+  assert not {name for name in raw if name.endswith('before')} and 'temperature' not in raw
+  np.testing.assert_allclose(after['temperature'], np.tile(temperatures, (2, 1)), rtol=1e-6)
+  for name in ('truth_score', 'log_density'):
+    np.testing.assert_allclose(after[f'{name}_before'], raw[name], atol=1e-3)
+    assert not np.allclose(after[name], raw[name], atol=1e-2)
+  wider = after['area_mm2'] - raw['area_mm2']  # at every level: wider where T is above 1
+  assert (wider[:, temperatures > 1] >= 0).all() and (wider[:, temperatures < 1] <= 0).all()

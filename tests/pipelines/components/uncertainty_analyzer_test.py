@@ -40,12 +40,16 @@ def predicted(folder, ids, spacing):
   return found
 
 
-def scored(folder, ids):
+def scored(folder, ids, tempered=True):
   """The truth is the i-th densest of the pixels of image i; all pixels are alike, of 0.1 mm2."""
   found, n = artifact(HeatmapScores, folder), len(ids)
   score = np.repeat(np.arange(n)[:, None] / n, 19, 1)
   area = np.broadcast_to(10 * highest_density.LEVELS, (n, 19, len(highest_density.LEVELS)))
-  np.savez(found.path / 'scores.npz', image_id=np.array(ids), truth_score=score, area_mm2=area)
+  tempering = {
+      'temperature': np.full((n, 19), 2.0), 'pixel_mm2': np.full(n, 0.1),
+      'truth_score_before': np.ones((n, 19)), 'log_density_before': np.full((n, 19), np.log(0.01)),
+      'log_density': np.full((n, 19), np.log(0.05))} if tempered else {}
+  np.savez(found.path / 'scores.npz', image_id=np.array(ids), truth_score=score, area_mm2=area, **tempering)
   return found
 
 
@@ -91,6 +95,20 @@ def test_the_artifact_holds_what_it_promises(run):
   lines = list(summary.lines([analysis]))
   assert any('AURC' in line and 'spread (mm)' in line for line in lines)
   assert any(line.startswith('uncertainty:') for line in lines)
+
+
+def test_it_says_what_temperatures_do_to_the_test_images(run):
+  analysis = run()
+  found = analysis.read()['subsets']['official']['temperature']
+  assert found['status'] == 'computed' and found['unit'] == 'mm2' and found['points'] == 6 * 19
+  assert found['before']['nll_nats'] == pytest.approx(-np.log(0.01 / 0.1))
+  assert found['after']['nll_nats'] == pytest.approx(-np.log(0.05 / 0.1))
+  assert found['before']['ece'] == pytest.approx(0.5)  # in no region; the mean of 0.05 .. 0.95
+  assert found['after']['ece'] < 0.15
+  row = found['per_landmark'][4]
+  assert (row['landmark'], row['temperature'], row['points']) == (LANDMARKS[4], 2, 6)
+  assert row['nll_after_nats'] == pytest.approx(found['after']['nll_nats'])
+  assert 'density per mm²' in analysis.page.read_text('utf-8')
 
 
 def test_copies_of_other_splits_are_left_out(run):
