@@ -190,7 +190,7 @@ def test_a_calibrated_model_tempers_its_heatmaps_and_tells_how_they_were(model, 
   blessing.write({'blessed': True, 'reasons': []})
   found = {}
   for name, one in (('raw', servable), ('calibrated', calibrated)):
-    scores = new(artifacts.HeatmapScores, tmp_path / name)
+    scores = new(artifacts.HeatmapScores, tmp_path / 'scores' / name)
     heatmap_inferrer.function(servable=one, examples=examples, blessing=blessing, scores=scores,
                               split='test', truth='truth', context=CONTEXT)
     found[name] = scores.read()
