@@ -105,7 +105,8 @@ def test_nothing_but_constants_still_has_plain_regions():
   assert official['best'] is None and not official['measures']
   assert set(official['regions']['kinds']) == {'circle', 'ellipse'}
   assert analyze_pictures.charts(make(ERROR, {'spread_mm': 0 * ERROR}), found) == []
-  assert 'No measure varies' in analyze_report.render(found, [], 'today')
+  page = analyze_report.render(found, [], 'today')
+  assert 'No measure varies' in page and 'heatmaps of this model are not tempered' in page
 
 
 def test_too_few_calibration_images_are_told_in_words():

@@ -40,16 +40,16 @@ def predicted(folder, ids, spacing):
   return found
 
 
-def scored(folder, ids, tempered=True):
+def scored(folder, ids):
   """The truth is the i-th densest of the pixels of image i; all pixels are alike, of 0.1 mm2."""
   found, n = artifact(HeatmapScores, folder), len(ids)
   score = np.repeat(np.arange(n)[:, None] / n, 19, 1)
   area = np.broadcast_to(10 * highest_density.LEVELS, (n, 19, len(highest_density.LEVELS)))
-  tempering = {
-      'temperature': np.full((n, 19), 2.0), 'pixel_mm2': np.full(n, 0.1),
-      'truth_score_before': np.ones((n, 19)), 'log_density_before': np.full((n, 19), np.log(0.01)),
-      'log_density': np.full((n, 19), np.log(0.05))} if tempered else {}
-  np.savez(found.path / 'scores.npz', image_id=np.array(ids), truth_score=score, area_mm2=area, **tempering)
+  np.savez(
+      found.path / 'scores.npz', image_id=np.array(ids), truth_score=score, area_mm2=area,
+      temperature=np.full((n, 19), 2.0), pixel_mm2=np.full(n, 0.1),
+      truth_score_before=np.ones((n, 19)), log_density_before=np.full((n, 19), np.log(0.01)),
+      log_density=np.full((n, 19), np.log(0.05)))
   return found
 
 
