@@ -7,9 +7,10 @@ Schema of `tradeoff.json` (lengths in mm, rates are fractions; an unknown figure
     models          name ->
       cost            networks, parameters (of all networks together), training_minutes (likewise),
                       milliseconds_per_image and its milliseconds_range, peak_memory_mib
-      subsets         `official`, and `leak_free` where films repeat -> images, mre_mm, sdr_2mm, nll_nats
-                      (per mm^2, of the mean heatmap), `best` (the measure with the least AURC) and its
-                      spearman_within, auroc_gross, aurc_mm; radius_mean_mm (of plain circles)
+      subsets         `official`, and `leak_free` where films repeat -> images, mre_mm, sdr_2mm; nll_nats
+                      (of the truths, mean heatmap as a density per mm^2, tempered), nll_untempered_nats,
+                      ece; `best` (the measure with the least AURC) and its spearman_within, auroc_gross,
+                      aurc_mm; radius_mean_mm (of plain circles)
       ood             elastic, rotation: AUROC of the OOD score, for the weakest change of each kind under
                       `separation` in `stress.json`
       gain            share of the ensemble's gain over the baseline, by official figure: aurc_mm,
@@ -32,7 +33,7 @@ def _subset(analysis: Mapping, evaluation: Mapping, subset: str) -> dict:
   figures = evaluation['results'][analysis['truth']][subset]
   here = analysis['subsets'][subset]
   found = {'images': figures['images'], 'mre_mm': figures['mre_mm'], 'sdr_2mm': figures['sdr_2mm'],
-           'nll_nats': (here.get('heatmap') or {}).get('nll_nats'), 'best': here['best']}
+           **_density(here['temperature']), 'best': here['best']}
   if here['best']:
     best = here['measures'][here['best']]
     gross = f'{analysis["config"]["gross_mm"][-1]:g}mm'
@@ -41,6 +42,14 @@ def _subset(analysis: Mapping, evaluation: Mapping, subset: str) -> dict:
               'aurc_mm': best['selective']['figures']['aurc_mm']}
   circle = here['regions'].get('kinds', {}).get('circle')
   return found | {'radius_mean_mm': circle and circle['radius_mean_mm']}
+
+
+def _density(tempering: Mapping) -> dict:
+  """Of `calibrated.tempering`: figures of the heatmap as a density, null where no spacing is known."""
+  known = tempering['status'] == 'computed' and tempering['unit'] == 'mm2'
+  before, after = (tempering[when] if known else {} for when in ('before', 'after'))
+  return {'nll_nats': after.get('nll_nats'), 'nll_untempered_nats': before.get('nll_nats'),
+          'ece': after.get('ece')}
 
 
 def _ood(stress: Mapping) -> dict:
@@ -148,12 +157,15 @@ def _figures(found: Mapping) -> str:
     for subset, row in model['subsets'].items():
       rows.append(('', [
           name, subset.replace('_', '-'), str(row['images']), report.number(row['mre_mm']),
-          report.percent(row['sdr_2mm']), report.number(row['nll_nats']),
+          report.percent(row['sdr_2mm']),
+          f'{report.number(row["nll_untempered_nats"])} / {report.number(row["nll_nats"])}',
+          report.percent(row['ece']),
           plots.measure_label(row['best']) if row['best'] else '–',
           *(report.number(row.get(key)) for key in ('spearman_within', 'auroc_gross', 'aurc_mm')),
           report.number(row['radius_mean_mm']), *(report.percent(model['ood'][kind])
                                                   for kind in ('elastic', 'rotation'))]))
   return '<h2>Quality</h2>' + report.table(
-      ['Model', 'Test set', 'Images', 'MRE (mm)', 'SDR 2 mm (%)', 'NLL (nats per mm\u00b2)', 'Best measure',
+      ['Model', 'Test set', 'Images', 'MRE (mm)', 'SDR 2 mm (%)', 'NLL before / after tempering (nats)',
+       'ECE (%)', 'Best measure',
        'Spearman within landmark', 'AUROC, gross errors', 'AURC (mm)', 'Mean radius of circles (mm)',
        'OOD AUROC, elastic (%)', 'OOD AUROC, rotation (%)'], rows)

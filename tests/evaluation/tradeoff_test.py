@@ -17,11 +17,13 @@ def evaluation(mre_mm):
   return {'results': {'mean': {'official': {'images': 150, 'mre_mm': mre_mm, 'sdr_2mm': 0.8125}}}}
 
 
-def analysis(aurc_mm, nll_nats=None):
+def analysis(aurc_mm, nll_nats=None, unit='mm2'):
   measure = {'correlations': {'spearman_within': {'value': 0.25}},
              'selective': {'figures': {'auroc_2mm': 0.5, 'auroc_4mm': 0.875, 'aurc_mm': aurc_mm}}}
   subset = {'best': 'mha', 'measures': {'mha': measure},
-            'heatmap': None if nll_nats is None else {'nll_nats': nll_nats},
+            'temperature': {'status': 'not_possible'} if nll_nats is None else {
+                'status': 'computed', 'unit': unit, 'before': {'nll_nats': 4.0, 'ece': 0.5},
+                'after': {'nll_nats': nll_nats, 'ece': 0.125}},
             'regions': {'status': 'computed', 'kinds': {'circle': {'radius_mean_mm': 2.25}}}}
   return {'truth': 'mean', 'split': 'test1', 'config': {'gross_mm': [2.0, 4.0]},
           'subsets': {'official': subset}}
@@ -46,8 +48,15 @@ def table(stresses=(NO_CHANGE,) * 3):
 
 def test_figures_are_those_of_the_best_measure_and_the_gross_errors():
   row = table()['models']['cheap']['subsets']['official']
-  assert row == {'images': 150, 'mre_mm': 1.25, 'sdr_2mm': 0.8125, 'nll_nats': 2.75, 'best': 'mha',
+  assert row == {'images': 150, 'mre_mm': 1.25, 'sdr_2mm': 0.8125, 'nll_nats': 2.75,
+                 'nll_untempered_nats': 4.0, 'ece': 0.125, 'best': 'mha',
                  'spearman_within': 0.25, 'auroc_gross': 0.875, 'aurc_mm': 0.75, 'radius_mean_mm': 2.25}
+
+
+def test_a_likelihood_per_pixel_is_not_compared():
+  found = tradeoff.tradeoff(['one'], [cost()], [evaluation(1.3)], [analysis(1.0, 3.5, 'heatmap pixel')],
+                            [NO_CHANGE])
+  assert found['models']['one']['subsets']['official']['nll_nats'] is None
 
 
 def test_gain_is_the_share_of_what_the_ensemble_gains_over_the_baseline():
@@ -92,7 +101,8 @@ def test_page_has_every_model_and_a_figure():
   assert cv2.imdecode(np.frombuffer(pictures[0].png, np.uint8), cv2.IMREAD_COLOR).std() > 5
   page = tradeoff.render(found, pictures)
   for text in ('<td>cheap</td><td>1</td><td>2.00</td><td>9.5</td><td>60 (38 to 44)</td><td>760</td>',
-               '<td>50.0</td><td>75.0</td>', '<td>2.75</td><td>MHA</td>', '<td>75.0</td><td>–</td>'):
+               '<td>50.0</td><td>75.0</td>', '<td>4.00 / 2.75</td><td>12.5</td><td>MHA</td>',
+               '<td>75.0</td><td>–</td>'):
     assert text in page
 
 
