@@ -81,7 +81,8 @@ def passes_alone(model: Predictor) -> Callable:
     kept = model.networks[0].trunk(images, training=False)
     kept = [tf.repeat(k, sampler.chunk, 0) for k in (kept if isinstance(kept, list | tuple) else [kept])]
     noise = unet.draw_noise(model.seed, sampler.num_samples, cfg.model)
-    return [tf.reduce_max(model.networks[0].head([*kept, noise[k:k + sampler.chunk]], training=False))
+    return [tf.reduce_max(model.networks[0].head([*kept, *(kind[k:k + sampler.chunk] for kind in noise)],
+                                                training=False))
             for k in range(0, sampler.num_samples, sampler.chunk)]
 
   graph = tf.function(run)

@@ -37,7 +37,7 @@ class OurTraining:
 
   def __init__(self, precision: str):
     cfg = override(Experiment(), [*presets.PRESETS['thesis'], f'train.precision={precision}']).network
-    self.cfg, self.state = cfg, train.State(cfg, LANDMARKS, seed=0)
+    self.cfg, self.state = cfg, train.State(cfg, LANDMARKS, num_images=150, seed=0)
     size, batch = (cfg.input.height, cfg.input.width), cfg.train.batch_size
     self.images = tf.random.stateless_normal([batch, *size, 1], seeds.tensor(0, 'images'))
     self.points = tf.random.stateless_uniform([batch, LANDMARKS, 2], seeds.tensor(0, 'points'),

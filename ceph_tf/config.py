@@ -122,7 +122,9 @@ class ModelConfig:
 
   `stem_stride=2` computes at half the network image's resolution, from a strided
   first convolution; heatmaps then have half the network image's size.
-  `dropout_at` names blocks: `down0`.. (finest first), `up0`.. (finest first).
+  `dropout_at` names blocks: `down0`.. (finest first), `up0`.. (finest first), and so does
+  `variational_at`: the blocks whose kernels are distributions, trained as `variational_kind` says.
+  `prior_scale`, `posterior_scale`: see `models.layers`.
   `head`: `heatmap`, or `gaussian`, which regresses a covariance of each landmark as well.
   """
 
@@ -134,6 +136,10 @@ class ModelConfig:
   head: str = 'heatmap'
   dropout_rate: float = 0.0
   dropout_at: tuple[str, ...] = ()
+  variational_at: tuple[str, ...] = ()
+  variational_kind: str = 'flipout'
+  prior_scale: float = 1.0
+  posterior_scale: float = 0.1  # before training
 
   def __post_init__(self):
     _check(len(self.filters) >= 2 and min(self.filters) >= 1, 'model.filters', self.filters,
@@ -145,8 +151,12 @@ class ModelConfig:
     _check(0 <= self.dropout_rate < 1, 'model.dropout_rate', self.dropout_rate, '0 <= rate < 1')
     levels = len(self.filters)
     blocks = [f'down{i}' for i in range(levels)] + [f'up{i}' for i in range(levels - 1)]
-    for block in self.dropout_at:
-      one_of('model.dropout_at', block, blocks)
+    for name in ('dropout_at', 'variational_at'):
+      for block in getattr(self, name):
+        one_of(f'model.{name}', block, blocks)
+    one_of('model.variational_kind', self.variational_kind, ('flipout', 'reparameterization'))
+    _check(self.prior_scale > 0, 'model.prior_scale', self.prior_scale, '> 0')
+    _check(self.posterior_scale >= 0, 'model.posterior_scale', self.posterior_scale, '>= 0')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +192,8 @@ class TrainConfig:
   early. `target_mre_mm=0`: no target; otherwise training stops at the first
   epoch whose validation MRE reaches it (deliberately under-trained models).
   Validation takes place every `validate_epochs` and after the last epoch; the
-  weights kept are those of the `last` or of the `best` validated epoch.
+  weights kept are those of the `last` or of the `best` validated epoch. `kl_weight`: what the
+  divergence of kernels from their prior, per training image, counts in the loss.
   `nll_weight`, `nll_beta`: of the likelihood that `model.head=gaussian` adds to the loss of the
   heatmaps, see `models.spread.beta_nll`.
   """
@@ -205,6 +216,7 @@ class TrainConfig:
   keep: str = 'last'
   validate_epochs: int = 2
   target_mre_mm: float = 0.0
+  kl_weight: float = 1e-4
 
   def __post_init__(self):
     one_of('train.truth', self.truth, ('senior', 'junior', 'mean', 'truth'))
@@ -220,7 +232,8 @@ class TrainConfig:
     _check(0 <= self.ema < 1, 'train.ema', self.ema, '0 <= ema < 1')
     _check(self.nll_weight > 0, 'train.nll_weight', self.nll_weight, '> 0')
     _check(0 <= self.nll_beta <= 1, 'train.nll_beta', self.nll_beta, '0..1')
-    for name in ('weight_decay', 'warmup_steps', 'plateau_epochs', 'stop_epochs', 'target_mre_mm'):
+    for name in ('weight_decay', 'warmup_steps', 'plateau_epochs', 'stop_epochs', 'target_mre_mm',
+                 'kl_weight'):
       _check(getattr(self, name) >= 0, f'train.{name}', getattr(self, name), '>= 0')
 
 
@@ -228,7 +241,8 @@ class TrainConfig:
 class SamplerConfig:
   """How many networks answer for one image: `one`, `passes` or `members`.
 
-  `chunk`: dropout passes computed at once, which bounds the memory.
+  `chunk`: dropout passes computed at once, which bounds the memory. Passes with kernels of their own
+  are computed one by one.
   """
 
   kind: str = 'one'
@@ -372,10 +386,18 @@ class Experiment:
              f'a multiple of {step} for model.stem_stride={self.model.stem_stride} and '
              f'{len(self.model.filters)} model.filters')
     if self.sampler.kind == 'passes':
-      _check(self.model.dropout_rate > 0, 'model.dropout_rate', self.model.dropout_rate,
-             '> 0 when sampler.kind=passes')
-      _check(self.model.dropout_at != (), 'model.dropout_at', self.model.dropout_at,
-             'at least one block when sampler.kind=passes')
+      self._check_passes()
+
+  def _check_passes(self) -> None:
+    model, when = self.model, 'when sampler.kind=passes'
+    if model.variational_at:
+      _check(model.posterior_scale > 0 or model.dropout_rate > 0 and model.dropout_at != (),
+             'model.posterior_scale', model.posterior_scale, f'> 0 {when}')
+      return
+    _check(model.dropout_rate > 0, 'model.dropout_rate', model.dropout_rate,
+           f'> 0 {when} and there is no model.variational_at')
+    _check(model.dropout_at != (), 'model.dropout_at', model.dropout_at,
+           f'at least one block {when} and there is no model.variational_at')
 
   @property
   def network(self) -> NetworkConfig:

@@ -57,7 +57,9 @@ def test_a_malformed_override_is_refused(assignment):
     ('train.epochs', '0', '>= 1'), ('seed', '-1', '0..2147483647'), ('seed', '2147483648', '0..2147483647'),
     ('augment.scale', '1', '< 1'), ('model.filters', '8', 'two or more'), ('model.dropout_rate', '1', '< 1'),
     ('model.filters', '8, 0', 'positive'), ('model.stem_stride', '3', '1, 2 or 4'),
-    ('model.dropout_at', 'down9', 'down0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
+    ('model.dropout_at', 'down9', 'down0'), ('model.variational_at', 'down9', 'down0'),
+    ('model.prior_scale', '0', '> 0'), ('model.posterior_scale', '-0.1', '>= 0'),
+    ('train.kl_weight', '-1', '>= 0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
     ('sampler.kind', 'passes', '>= 2'), ('input.height', '321', 'multiple of 32'),
     ('data.shards', '0', '1..100'),
     ('train.batch_size', '100000', '1..512'), ('data.phantom_size_px', '10', '64..4096'),
@@ -79,7 +81,15 @@ def test_passes_without_dropout_are_refused_before_the_training(field, assignmen
     overrides.override(Experiment(), [*passes, *assignments])
 
 
+def test_passes_need_noise_of_some_kind():
+  passes = ['sampler.kind=passes', 'sampler.num_samples=3', 'model.variational_at=up0']
+  assert overrides.override(Experiment(), passes).model.variational_at == ('up0',)
+  with pytest.raises(ConfigError, match='model.posterior_scale=0.0: allowed is > 0 when sampler.kind=passes'):
+    overrides.override(Experiment(), [*passes, 'model.posterior_scale=0'])
+
+
 @pytest.mark.parametrize('field, value, hint', [
+    ('model.variational_kind', 'flip', 'flipout'), ('model.variational_at', 'upp3', 'up3'),
     ('train.loss', 'crossentropy', 'cross_entropy'), ('train.precision', 'bfloat16', 'mixed_bfloat16'),
     ('input.fit', 'padd', 'pad'), ('heatmap.decode', 'argmx', 'argmax'),
     ('validate.points', 'stopp', 'stop')])

@@ -68,7 +68,7 @@ class Board:
 
   def _write_images(self, model: keras.Model) -> None:
     cfg, batch = self._cfg, self._images
-    noise = [unet.no_noise(cfg.model)] if unet.noise_channels(cfg.model) else []
+    noise = unet.no_noise(cfg.model)
     output = model([batch['image'], *noise] if noise else batch['image'], training=False)
     decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head)
     stride = cfg.model.stem_stride

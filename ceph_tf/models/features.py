@@ -22,6 +22,5 @@ def encoder(network: unet.Network, cfg: ModelConfig) -> keras.Model:
 def pooled(encoder_model: keras.Model, images: tf.Tensor, cfg: ModelConfig) -> tf.Tensor:
   """Means over all positions, float32 [B, F], of network images [B, H, W, 1]."""
   noise = unet.no_noise(cfg)
-  inputs = [images, noise] if unet.noise_channels(cfg) else images
-  activations = encoder_model(inputs, training=False)
+  activations = encoder_model([images, *noise] if noise else images, training=False)
   return tf.concat([tf.reduce_mean(tf.cast(a, tf.float32), [1, 2]) for a in activations], -1)

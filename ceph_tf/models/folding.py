@@ -4,11 +4,10 @@
   can hold (Jacob et al., CVPR 2018).
 - A convolution of a concatenation is the sum of two convolutions. That of the skip connection does not
   change from one dropout pass to the next, and so becomes a part of the trunk.
+- Neither is done to a variational convolution: its kernel is not known before it is drawn.
 - A 3x3 convolution of an image enlarged twice by repetition is a transposed 4x4 convolution of the
   small image, with 16 instead of 36 products per small pixel.
 """
-
-import dataclasses
 
 import keras
 import numpy as np
@@ -32,8 +31,7 @@ def fold(network: unet.Network, cfg: ModelConfig, input_cfg: InputConfig, num_la
   """
   if cfg.norm == 'group':
     return network
-  folded = unet.build(dataclasses.replace(cfg, norm='none'), input_cfg, num_landmarks, precision,
-                      seed=0, fused=True)
+  folded = unet.build(cfg, input_cfg, num_landmarks, precision, seed=0, fused=True)
   for layer in folded.model.layers:
     name, _, part = layer.name.partition('_conv0_')
     if part:  # of the first convolution of an up block
@@ -43,6 +41,8 @@ def fold(network: unet.Network, cfg: ModelConfig, input_cfg: InputConfig, num_la
                         [_enlarging(kernel[:, :, :skipped]), bias])
     elif isinstance(layer, keras.layers.Conv2D):
       layer.set_weights(_folded(network.model, layer.name))
+    elif layer.weights:  # of a variational block
+      layer.set_weights(network.model.get_layer(layer.name).get_weights())
   return folded
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from ceph_tf import geometry, seeds
 from ceph_tf.config import ConfigError, NetworkConfig, TrainConfig
 from ceph_tf.data import input as data_input
-from ceph_tf.models import heatmaps, losses, unet
+from ceph_tf.models import heatmaps, layers, losses, unet
 
 
 class EpochReport(typing.NamedTuple):
@@ -93,10 +93,10 @@ def finished(cfg: TrainConfig, history: list[EpochReport]) -> str:
 
 
 class State:
-  """Variables of a training and the functions that change them."""
+  """Variables of a training on `num_images` images, and the functions that change them."""
 
-  def __init__(self, cfg: NetworkConfig, num_landmarks: int, seed: int):
-    self.cfg, self.seed = cfg, seed
+  def __init__(self, cfg: NetworkConfig, num_landmarks: int, num_images: int, seed: int):
+    self.cfg, self.num_images, self.seed = cfg, num_images, seed
     def build():
       return unet.build(cfg.model, cfg.input, num_landmarks, cfg.train.precision,
                         seeds.derive(seed, 'weights'))
@@ -105,7 +105,8 @@ class State:
     options = {'weight_decay': cfg.train.weight_decay} if cfg.train.optimizer == 'adamw' else {}
     self.optimizer = kinds[cfg.train.optimizer](cfg.train.learning_rate, **options)
     if options:
-      self.optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma', 'beta'])
+      # A raw scale of 0 is no small one.
+      self.optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma', 'beta', 'raw_scale'])
     self.optimizer.build(self.network.model.trainable_variables)
     self.best = [tf.Variable(w.value) for w in self.network.model.weights]
     self.progress = tf.Variable('[]')  # the history, inside the same atomic checkpoint
@@ -128,6 +129,7 @@ class State:
     with tf.GradientTape() as tape:
       output = unet.run(self.network, images, noise, training=True)
       loss = losses.of_output(output, points, cfg)
+      loss += cfg.train.kl_weight / self.num_images * layers.kl_nats(model)
     self.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
     done = tf.cast(step, tf.float32)
     momentum = tf.minimum(cfg.train.ema, (1.0 + done) / (10.0 + done))  # few steps: short memory
@@ -168,7 +170,7 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
     train_set, validation_set: `data.input.encoded` datasets.
     num_landmarks: L.
     cfg: the network and how to train it.
-    seed: of weights, order, augmentation and dropout.
+    seed: of weights, order, augmentation and noise.
     directory: holds the checkpoint while training; a later call with the same
       arguments resumes from it.
     on_epoch: called after each epoch with its report and the averaged model.
@@ -184,7 +186,7 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
   train_set, validation_set = train_set.cache(), validation_set.batch(8).cache()
   num_examples = sum(1 for _ in train_set)
   steps_per_epoch = math.ceil(num_examples / cfg.train.batch_size)
-  state = State(cfg, num_landmarks, seed)
+  state = State(cfg, num_landmarks, num_examples, seed)
   manager = tf.train.CheckpointManager(state.checkpoint, directory / 'checkpoints', max_to_keep=1)
   state.checkpoint.restore(manager.latest_checkpoint)
   history = state.history

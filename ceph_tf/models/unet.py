@@ -1,8 +1,14 @@
 """The U-Net (Ronneberger et al., MICCAI 2015), built functionally.
 
 The network is a deterministic function of the image and of its noise: every
-channel dropout multiplies by a mask that is an input, so whoever calls the
+channel dropout multiplies by a mask that is an input, and every variational
+convolution draws its kernel with seeds that are an input, so whoever calls the
 network decides what is random, with which seed, and whether two images share it.
+
+Noise is a list of what a network needs, in this order; each has a row per image, or one for all:
+
+- with dropout, `masks`, float32 [R, N], a factor of each channel of each dropout block;
+- with variational blocks, `seeds`, int32 [R, 3], see `models.layers`.
 """
 
 import typing
@@ -14,52 +20,32 @@ from keras import layers
 from ceph_tf import seeds
 from ceph_tf.config import InputConfig, ModelConfig
 from ceph_tf.models import spread
+from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization
+
+VARIATIONAL = {'flipout': Conv2DFlipout, 'reparameterization': Conv2DReparameterization}
 
 
 class Network(typing.NamedTuple):
   """A U-Net and its two halves, which share its weights.
 
   Attributes:
-    model: (image [B, H, W, 1], noise [B or 1, N]) -> float32 [B, h, w, L], of a gaussian
-      head [B, h, w, 4 L] (see `spread.split`). Without dropout N is 0 and the model takes the
-      image alone.
-    trunk: image -> list of features: all that comes before the first noise.
-    head: features and noise -> what `model` answers. Without dropout: None.
-    noise_channels: N, the number of dropout masks' channels.
+    model: [image [B, H, W, 1], *noise] -> float32 [B, h, w, L], of a gaussian head
+      [B, h, w, 4 L] (see `spread.split`). Without noise it takes the image alone.
+    trunk: image -> list of features: all that comes before the first noise. Without noise: None.
+    head: [*features, *noise] -> what `model` answers. Without noise: None.
   """
 
   model: keras.Model
   trunk: keras.Model | None
   head: keras.Model | None
-  noise_channels: int
-
-
-class ChannelMask(layers.Layer):
-  """Multiplies features [B, h, w, C] by channels `begin:begin+C` of noise [B or 1, N]."""
-
-  def __init__(self, begin: int, **kwargs):
-    super().__init__(**kwargs)
-    self.begin = begin
-
-  def call(self, features, noise):
-    channels = features.shape[-1]
-    mask = keras.ops.cast(noise[:, self.begin:self.begin + channels], features.dtype)
-    return features * mask[:, None, None, :]
-
-  def compute_output_shape(self, features_shape, noise_shape):
-    return features_shape
-
-  def get_config(self):
-    return {**super().get_config(), 'begin': self.begin}
 
 
 class _Builder:
   """Layers with their names, precision and seeds; masks are numbered as they come."""
 
-  def __init__(self, cfg: ModelConfig, precision: str, seed: int, noise, fused: bool):
+  def __init__(self, cfg: ModelConfig, precision: str, seed: int, noise: dict, fused: bool):
     self.cfg, self.precision, self.seed, self.noise, self.fused = cfg, precision, seed, noise, fused
     self.begin = 0
-    self.masked_from: list[str] = []
 
   def conv(self, x, filters, size, name, strides=1, dtype=None, kind=layers.Conv2D, use_bias=True):
     return kind(
@@ -67,8 +53,20 @@ class _Builder:
         kernel_initializer=keras.initializers.HeNormal(seeds.derive(self.seed, name)), use_bias=use_bias,
     )(x)
 
-  def normalize(self, x, name):
-    if self.cfg.norm == 'none':
+  def block_conv(self, x, filters, block, i):
+    """A convolution of a block, whose kernel is drawn where the block is variational."""
+    cfg, name = self.cfg, f'{block}_conv{i}'
+    if block not in cfg.variational_at:
+      return self.conv(x, filters, 3, name)
+    return VARIATIONAL[cfg.variational_kind](
+        filters, 3, cfg.prior_scale, cfg.posterior_scale, name=name, dtype=self.precision,
+        kernel_initializer=keras.initializers.HeNormal(seeds.derive(self.seed, name)),
+    )(x, self.noise['seeds'])
+
+  def normalize(self, x, block, i):
+    name = f'{block}_norm{i}'
+    # Folded into the convolution, but for drawn kernels: a factor may be negative, a scale may not.
+    if self.cfg.norm == 'none' or self.fused and block not in self.cfg.variational_at:
       return x
     if self.cfg.norm == 'group':
       return layers.GroupNormalization(min(8, x.shape[-1]), name=name, dtype=self.precision)(x)
@@ -77,16 +75,20 @@ class _Builder:
   def relu(self, x, name):
     return layers.Activation('relu', name=name, dtype=self.precision)(x)
 
+  def splits(self, level):
+    """Is the first convolution of an up block two, of skip and rest? A drawn kernel stays whole."""
+    return self.fused and f'up{level}' not in self.cfg.variational_at
+
   def skip(self, x, level):
     """What of a down block goes to the up block of its level."""
-    if not self.fused:
+    if not self.splits(level):
       return x
     return self.conv(x, self.cfg.filters[level], 3, f'up{level}_conv0_skip', use_bias=False)
 
   def up(self, x, skip, level):
     """Enlarges x twice, joins it with a `skip`, and goes through the up block."""
     filters, name, dtype = self.cfg.filters[level], f'up{level}', self.precision
-    if not self.fused:
+    if not self.splits(level):
       x = layers.UpSampling2D(name=f'upsample{level}', dtype=dtype)(x)
       x = layers.Concatenate(name=f'concat{level}', dtype=dtype)([x, skip])
       return self.block(x, filters, name)
@@ -96,13 +98,13 @@ class _Builder:
 
   def block(self, x, filters, name, begin=0):
     for i in range(begin, self.cfg.convs):
-      x = self.conv(x, filters, 3, f'{name}_conv{i}')
-      x = self.normalize(x, f'{name}_norm{i}')
+      x = self.block_conv(x, filters, name, i)
+      x = self.normalize(x, name, i)
       x = self.relu(x, f'{name}_relu{i}')
-    if self.cfg.dropout_rate and name in self.cfg.dropout_at:
+    if 'masks' in self.noise and name in self.cfg.dropout_at:
       mask = ChannelMask(self.begin, name=f'{name}_mask', dtype=self.precision)
       self.begin += filters
-      x = mask(x, self.noise)
+      x = mask(x, self.noise['masks'])
     return x
 
   def output(self, x, num_landmarks):
@@ -114,7 +116,19 @@ class _Builder:
     return layers.Concatenate(name='output', dtype='float32')([heatmaps, numbers])
 
 
-def noise_channels(cfg: ModelConfig) -> int:
+def noise_inputs(cfg: ModelConfig) -> dict[str, tuple[int, str]]:
+  """Width and dtype of each noise that a network needs, by name, in order."""
+  channels = mask_channels(cfg)
+  return (({'masks': (channels, 'float32')} if channels else {})
+          | ({'seeds': (3, 'int32')} if cfg.variational_at else {}))
+
+
+def noisy_blocks(cfg: ModelConfig) -> set[str]:
+  """The blocks that take noise."""
+  return {*cfg.variational_at, *(cfg.dropout_at if cfg.dropout_rate else ())}
+
+
+def mask_channels(cfg: ModelConfig) -> int:
   """The number of channels that the dropout blocks of a network mask together."""
   if not cfg.dropout_rate:
     return 0
@@ -128,20 +142,21 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
   """Builds a U-Net with freshly drawn weights.
 
   Args:
-    cfg: width, depth, norm, dropout.
+    cfg: width, depth, norm, dropout, variational blocks.
     input_cfg: size of the network image.
     num_landmarks: number of heatmaps L.
     precision: Keras dtype policy of all but the last layers, which are float32.
     seed: of the initial weights; the same seed gives the same weights.
-    fused: the arrangement for inference that `folding.fold` fills: up blocks begin with two
-      convolutions and a sum, so that what skips bring is part of the trunk.
+    fused: the arrangement for inference that `folding.fold` fills: no batch normalization, and up
+      blocks begin with two convolutions and a sum, so that what skips bring is part of the trunk.
+      Variational blocks are as ever.
 
   Returns:
     A `Network`.
   """
   image = keras.Input((input_cfg.height, input_cfg.width, 1), name='image')
-  channels = noise_channels(cfg)
-  noise = keras.Input((channels,), name='noise') if channels else None
+  noise = {name: keras.Input((width,), dtype=dtype, name=name)
+           for name, (width, dtype) in noise_inputs(cfg).items()}
   make = _Builder(cfg, precision, seed, noise, fused)
 
   x = image
@@ -151,8 +166,8 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
   for level, filters in enumerate(cfg.filters):
     if level:
       x = layers.MaxPooling2D(name=f'pool{level}', dtype=precision)(x)
-    if cut is None and f'down{level}' in cfg.dropout_at and channels:
-      cut = [*skips, x]  # the trunk ends where the first masked block begins
+    if cut is None and f'down{level}' in noisy_blocks(cfg):
+      cut = [*skips, x]  # the trunk ends where the first noisy block begins
     x = make.block(x, filters, f'down{level}')
     if level < len(cfg.filters) - 1:
       skips.append(make.skip(x, level))
@@ -161,37 +176,42 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
   for level in reversed(range(len(skips))):
     x = make.up(x, skips[level], level)
   output = make.output(x, num_landmarks)
-  if not channels:
-    return Network(keras.Model(image, output, name='unet'), None, None, 0)
+  if not noise:
+    return Network(keras.Model(image, output, name='unet'), None, None)
   return Network(
-      keras.Model([image, noise], output, name='unet'),
+      keras.Model([image, *noise.values()], output, name='unet'),
       keras.Model(image, cut, name='trunk'),
-      keras.Model([*cut, noise], output, name='head'),
-      channels,
+      keras.Model([*cut, *noise.values()], output, name='head'),
   )
 
 
-def draw_noise(seed: tf.Tensor, rows: int | tf.Tensor, cfg: ModelConfig) -> tf.Tensor:
-  """Channel dropout masks: 0 with the dropout rate, else 1 / (1 - rate).
+def draw_noise(seed: tf.Tensor, rows: int | tf.Tensor, cfg: ModelConfig) -> list[tf.Tensor]:
+  """Independent noise for each row.
 
   Args:
     seed: int32 [2].
-    rows: number of independent masks.
-    cfg: dropout rate and blocks.
+    rows: number of rows R.
+    cfg: which blocks need what.
 
   Returns:
-    float32 [rows, N]; N is 0 for a network without dropout.
+    The noise of a network; masks are 0 with the dropout rate, else 1 / (1 - rate).
   """
-  kept = tf.random.stateless_uniform([rows, noise_channels(cfg)], seed) >= cfg.dropout_rate
-  return tf.cast(kept, tf.float32) / (1.0 - cfg.dropout_rate)
+  drawn = {}
+  if channels := mask_channels(cfg):
+    kept = tf.random.stateless_uniform([rows, channels], seed) >= cfg.dropout_rate
+    drawn['masks'] = tf.cast(kept, tf.float32) / (1.0 - cfg.dropout_rate)
+  if cfg.variational_at:
+    words = tf.random.stateless_uniform([rows, 2], seeds.fold_in(seed, 1), 0, 2**31 - 1, tf.int32)
+    drawn['seeds'] = tf.pad(words, [[0, 0], [0, 1]], constant_values=1)
+  return [drawn[name] for name in noise_inputs(cfg)]
 
 
-def no_noise(cfg: ModelConfig) -> tf.Tensor:
-  """The masks [1, N] that leave every channel as it is."""
-  return tf.ones([1, noise_channels(cfg)])
+def no_noise(cfg: ModelConfig) -> list[tf.Tensor]:
+  """One row that leaves every channel as it is, and every kernel at its mean."""
+  quiet = {'masks': tf.ones, 'seeds': tf.zeros}
+  return [quiet[name]([1, width], dtype) for name, (width, dtype) in noise_inputs(cfg).items()]
 
 
-def run(network: Network, images: tf.Tensor, noise: tf.Tensor, training: bool) -> tf.Tensor:
-  """Images [B, H, W, 1] under masks [B or 1, N] to float32 [B, h, w, L]."""
-  inputs = [images, noise] if network.noise_channels else images
-  return network.model(inputs, training=training)
+def run(network: Network, images: tf.Tensor, noise: list[tf.Tensor], training: bool) -> tf.Tensor:
+  """Images [B, H, W, 1] under noise of B rows, or of one, to float32 [B, h, w, L]."""
+  return network.model([images, *noise] if noise else images, training=training)

@@ -1,7 +1,7 @@
-"""A sampler is a finite set of networks: one, T dropout passes, or K members.
+"""A sampler is a finite set of networks: one, T passes with noise, or K members.
 
 The answer for an image depends on the image, the weights and the seed, never on
-its batch: a dropout pass is one network, its mask is shared by all images.
+its batch: a pass is one network, its masks and kernels are shared by all images.
 Heatmaps are reduced as they come; memory holds one chunk of passes, whatever T.
 """
 
@@ -112,9 +112,10 @@ def one(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig) -> Samples
 
 def passes(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig, num: int, chunk: int,
            seed: tf.Tensor) -> Samples:
-  """MC dropout (Gal & Ghahramani, ICML 2016): `num` networks, one mask each.
+  """`num` networks, one row of noise each: MC dropout (Gal & Ghahramani, ICML 2016), or kernels drawn
+  from their posterior (Blundell et al., ICML 2015).
 
-  What comes before the first mask is computed once. A chunk of passes goes through
+  What comes before the first noise is computed once. A chunk of passes goes through
   the rest as one batch.
   """
   features = network.trunk(images, training=False)
@@ -124,8 +125,8 @@ def passes(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig, num: in
   tiled = [tf.tile(value, [chunk, 1, 1, 1]) for value in features]
 
   def output_of(index):
-    rows = tf.repeat(noise[index * chunk:(index + 1) * chunk], batch, axis=0)
-    return network.head([*tiled, rows], training=False)
+    rows = [tf.repeat(kind[index * chunk:(index + 1) * chunk], batch, axis=0) for kind in noise]
+    return network.head([*tiled, *rows], training=False)
 
   return _gather(num, chunk, output_of, cfg)
 
@@ -155,14 +156,14 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
     images: float32 [B, H, W, 1].
     cfg: of the networks, all alike.
     sampler: which sampler, how many samples.
-    seed: int32 [2], of the dropout masks.
+    seed: int32 [2], of the noise.
 
   Returns:
     `Samples` in pixels of the network image.
 
   Raises:
     ValueError: the number of networks does not fit the sampler, or `passes` is
-      asked of a network without dropout.
+      asked of a network without noise.
   """
   wanted = sampler.num_samples if sampler.kind == 'members' else 1
   if len(networks) != wanted:
@@ -171,8 +172,9 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
     return members(networks, images, cfg)
   if sampler.kind == 'one':
     return one(networks[0], images, cfg)
-  if not networks[0].noise_channels:
-    raise ValueError('sampler.kind=passes needs a network with dropout: set model.dropout_rate > 0 '
-                     'and model.dropout_at')
-  chunk = largest_chunk(sampler.num_samples, sampler.chunk)
+  if not networks[0].head:
+    raise ValueError('sampler.kind=passes needs a network with noise: set model.dropout_rate > 0 '
+                     'and model.dropout_at, or model.variational_at')
+  # A batch has one draw of the kernels, so passes that differ by their kernels are no batch.
+  chunk = 1 if cfg.model.variational_at else largest_chunk(sampler.num_samples, sampler.chunk)
   return passes(networks[0], images, cfg, sampler.num_samples, chunk, seed)

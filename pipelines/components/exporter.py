@@ -16,13 +16,13 @@ from pipelines.dsl import ComponentError, In, Out, component
 @component
 def exporter(models: In[list[TrainedModel]], servable: Out[ServableModel], *,
              sampler: SamplerConfig, seed: int):
-  """Writes `saved_model/`, with landmark names and the seed of the masks in its `assets.extra/`.
+  """Writes `saved_model/`, with landmark names and the seed of the noise in its `assets.extra/`.
 
   Args:
     models: the trained networks, all of one configuration.
     servable: what TF Serving serves; it answers with features, and no regions.
     sampler: how many networks answer.
-    seed: of the dropout masks; it is part of the SavedModel.
+    seed: of masks and drawn kernels; it is part of the SavedModel.
 
   Raises:
     ComponentError: the networks differ in more than their seed.

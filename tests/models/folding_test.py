@@ -8,6 +8,7 @@ from ceph_tf.models import features, folding, unet
 from ceph_tf.overrides import override
 
 DROPOUT = ['model.dropout_rate=0.5', 'model.dropout_at=down1,up0']
+FLIPOUT = ['model.variational_at=down2,up0', 'model.posterior_scale=0.5']
 
 
 def built(*fields):
@@ -23,13 +24,16 @@ def built(*fields):
 
 @pytest.mark.parametrize('fields', [
     [], DROPOUT, ['model.stem_stride=1', 'model.convs=1'], ['model.norm=none'],
-    ['model.dropout_rate=0.5', 'model.dropout_at=down0,up1'], ['model.head=gaussian', *DROPOUT]])
+    ['model.dropout_rate=0.5', 'model.dropout_at=down0,up1'], FLIPOUT, ['model.head=gaussian', *DROPOUT],
+    [*FLIPOUT, *DROPOUT],
+    ['model.variational_at=down0,up1', 'model.variational_kind=reparameterization']])
 def test_heatmaps_and_features_stay_the_same(fields):
   network, cfg = built(*fields)
   folded = folding.fold(network, cfg.model, cfg.input, 3, 'float32')
-  assert not [layer for layer in folded.model.layers if 'norm' in layer.name]
+  normed = {layer.name.partition('_norm')[0] for layer in folded.model.layers if 'norm' in layer.name}
+  assert normed == set(cfg.model.variational_at)
   images = tf.random.stateless_normal([2, 32, 32, 1], [1, 2])
-  noise = unet.draw_noise(seeds.tensor(0, 'noise'), 2, cfg.model)
+  noise = unet.draw_noise(seeds.tensor(0, 'noise'), 1 if cfg.model.variational_at else 2, cfg.model)
   expected = unet.run(network, images, noise, training=False).numpy()
   np.testing.assert_allclose(unet.run(folded, images, noise, training=False), expected,
                              rtol=1e-4, atol=1e-5 * np.abs(expected).max())
@@ -38,10 +42,19 @@ def test_heatmaps_and_features_stay_the_same(fields):
   np.testing.assert_allclose(*vectors, rtol=1e-4)
   if folded.head:
     trunk = folded.trunk(images, training=False)
-    halves = folded.head([*(trunk if isinstance(trunk, list) else [trunk]), noise], training=False)
+    halves = folded.head([*(trunk if isinstance(trunk, list) else [trunk]), *noise], training=False)
     np.testing.assert_allclose(halves, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
 def test_a_network_with_another_norm_is_left_alone():
   network, cfg = built('model.norm=group')
   assert folding.fold(network, cfg.model, cfg.input, 3, 'float32') is network
+
+
+def test_what_skips_bring_to_a_variational_block_is_not_split():
+  network, cfg = built(*FLIPOUT)
+  folded = folding.fold(network, cfg.model, cfg.input, 3, 'float32')
+  names = {layer.name for layer in folded.model.layers}
+  assert {'up1_conv0_skip', 'up1_conv0_up', 'up0_conv0'} <= names and 'up0_conv0_skip' not in names
+  trunk = {layer.name for layer in folded.trunk.layers}
+  assert 'down1_relu1' in trunk and not any(name.startswith('down2') for name in trunk)

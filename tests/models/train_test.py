@@ -57,9 +57,10 @@ def test_training_finds_the_spots(tmp_path):
   assert math.isnan(history[0].validation_mre_mm)  # not validated
 
 
-@pytest.mark.parametrize('dropout', [[], ['model.dropout_rate=0.3', 'model.dropout_at=down1']])
-def test_killed_and_resumed_training_ends_with_the_same_weights(tmp_path, dropout):
-  cfg = tiny(*dropout)
+@pytest.mark.parametrize('noise', [
+    [], ['model.dropout_rate=0.3', 'model.dropout_at=down1'], ['model.variational_at=down1,up0']])
+def test_killed_and_resumed_training_ends_with_the_same_weights(tmp_path, noise):
+  cfg = tiny(*noise)
   whole = fit(cfg, tmp_path / 'whole')
 
   def interrupt(report, model):

@@ -19,7 +19,7 @@ def ask(folder, files, spacing_mm=None, signature='serving_default'):
       image_bytes=tf.constant(files), spacing_mm=tf.constant(spacing, tf.float32))
 
 
-@pytest.fixture(scope='module', params=['baseline', 'mc_dropout', 'ensemble', 'gaussian'])
+@pytest.fixture(scope='module', params=['baseline', 'mc_dropout', 'flipout', 'ensemble', 'gaussian'])
 def raw(request, predictor, tmp_path_factory):
   """Name and folder of a model of which nothing was fitted."""
   folder = tmp_path_factory.mktemp('export') / request.param
@@ -32,7 +32,7 @@ def test_signatures(raw, pictures):
   signatures = tf.saved_model.load(str(folder)).signatures
   assert set(signatures) == {'serving_default', 'predict_image', 'mean_heatmap', 'preprocess', 'features'}
   answers = ask(folder, pictures)
-  samples = {'baseline': 1, 'mc_dropout': 4, 'ensemble': 2, 'gaussian': 1}[model]
+  samples = {'baseline': 1, 'mc_dropout': 4, 'flipout': 3, 'ensemble': 2, 'gaussian': 1}[model]
   batch = len(pictures)
   assert {name: tuple(value.shape) for name, value in answers.items()} == {
       'points_px': (batch, 19, 2), 'samples_px': (batch, samples, 19, 2),
@@ -53,6 +53,13 @@ def test_an_answer_depends_on_its_image_alone(raw, pictures):
     for name in ('points_px', 'samples_px', 'mha', 'total_sd_px'):
       np.testing.assert_allclose(together[name][position], alone[name][0], rtol=1e-3, atol=2e-2)
       np.testing.assert_allclose(together[name][position], turned[name][-1 - position], rtol=1e-3, atol=2e-2)
+
+
+def test_a_file_answers_what_its_predictor_does(raw, pictures, predictor):
+  here = predictor(raw[0]).serve(tf.constant(pictures), tf.fill([len(pictures)], 0.1))
+  there = ask(raw[1], pictures, [0.1] * len(pictures))
+  for name in ('points_px', 'samples_px', 'mha', 'total_sd_px'):
+    np.testing.assert_allclose(there[name], here[name], rtol=1e-3, atol=2e-2)
 
 
 def test_mean_heatmap_lies_where_it_says(raw, pictures):

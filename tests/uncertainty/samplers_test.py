@@ -13,6 +13,10 @@ CFG = override(Experiment(), ['input.height=32', 'input.width=32', 'model.filter
                               'model.dropout_at=down1,up0']).network
 PLAIN = override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8,8',
                                 'train.precision=float32']).network
+FLIPOUT = override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8,8',
+                                  'model.norm=group', 'train.precision=float32',
+                                  'model.variational_at=down2,up0', 'model.posterior_scale=0.5']).network
+NOISY = pytest.mark.parametrize('cfg', [CFG, FLIPOUT], ids=['dropout', 'flipout'])
 
 
 def images(batch=3, seed=0):
@@ -35,20 +39,22 @@ def test_shapes():
   assert drawn.mean_peak.shape == drawn.mean_entropy_nats.shape == (3, 5)
 
 
-def test_chunks_do_not_change_the_answer():
-  results = [draw(CFG, SamplerConfig('passes', 6, chunk=chunk), images()) for chunk in (1, 3, 6)]
+@NOISY
+def test_chunks_do_not_change_the_answer(cfg):
+  results = [draw(cfg, SamplerConfig('passes', 6, chunk=chunk), images()) for chunk in (1, 3, 6)]
   for other in results[1:]:
     for a, b in zip(results[0], other, strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
-def test_a_pass_is_one_network_for_the_whole_batch():
+@NOISY
+def test_a_pass_is_one_network_for_the_whole_batch(cfg):
   """Alone, in a batch, at another place of the batch: the same answer."""
   sampler, batch = SamplerConfig('passes', 4), images()
-  together = draw(CFG, sampler, batch)
-  alone = draw(CFG, sampler, batch[2:])
+  together = draw(cfg, sampler, batch)
+  alone = draw(cfg, sampler, batch[2:])
   np.testing.assert_allclose(together.points_px[:, 2], alone.points_px[:, 0], atol=1e-3)
-  turned = draw(CFG, sampler, batch[::-1])
+  turned = draw(cfg, sampler, batch[::-1])
   np.testing.assert_allclose(together.points_px[:, 2], turned.points_px[:, 0], atol=1e-3)
 
 
@@ -64,25 +70,32 @@ def test_the_mean_heatmap_is_a_density_and_knows_less_than_its_parts(cfg, sample
   assert (drawn.mean_peak <= tf.reduce_mean(drawn.peak, 0) + 1e-4).numpy().all()
 
 
-def test_trunk_and_head_are_the_model_under_the_same_masks():
-  net, batch, seed = network(CFG), images(), seeds.tensor(7)
-  masks = unet.draw_noise(seed, 4, CFG.model)
-  drawn = samplers.draw([net], batch, CFG, SamplerConfig('passes', 4), seed)
+@NOISY
+def test_trunk_and_head_are_the_model_under_the_same_noise(cfg):
+  net, batch, seed = network(cfg), images(), seeds.tensor(7)
+  noise = unet.draw_noise(seed, 4, cfg.model)
+  drawn = samplers.draw([net], batch, cfg, SamplerConfig('passes', 4), seed)
   for one in range(4):
-    output = unet.run(net, batch, masks[one:one + 1], training=False)
-    decoded = heatmaps.decode(output, 'cross_entropy', CFG.heatmap)
+    output = unet.run(net, batch, [kind[one:one + 1] for kind in noise], training=False)
+    decoded = heatmaps.decode(output, 'cross_entropy', cfg.heatmap)
     np.testing.assert_allclose(drawn.points_px[one], 2 * decoded.points_px + 0.5, atol=1e-3)
 
 
-def test_passes_differ_and_depend_on_the_seed():
-  first = draw(CFG, SamplerConfig('passes', 4), images()).points_px
+@NOISY
+def test_passes_differ_and_depend_on_the_seed(cfg):
+  first = draw(cfg, SamplerConfig('passes', 4), images()).points_px
   assert np.std(first, axis=0).max() > 0
-  assert not np.allclose(first, draw(CFG, SamplerConfig('passes', 4), images(), seed=8).points_px)
-  np.testing.assert_array_equal(first, draw(CFG, SamplerConfig('passes', 4), images()).points_px)
+  assert not np.allclose(first, draw(cfg, SamplerConfig('passes', 4), images(), seed=8).points_px)
+  np.testing.assert_array_equal(first, draw(cfg, SamplerConfig('passes', 4), images()).points_px)
+
+
+def test_one_network_of_means_does_not_depend_on_the_seed():
+  first, second = (draw(FLIPOUT, SamplerConfig(), images(), seed=seed).points_px for seed in (7, 8))
+  np.testing.assert_array_equal(first, second)
 
 
 def test_masks_drop_channels_at_the_rate_and_keep_the_mean():
-  masks = unet.draw_noise(seeds.tensor(1), 2000, CFG.model).numpy()
+  masks = unet.draw_noise(seeds.tensor(1), 2000, CFG.model)[0].numpy()
   assert masks.shape == (2000, 8 + 4)
   assert set(np.unique(masks)) == {0.0, 2.0}
   assert masks.mean() == pytest.approx(1, abs=0.03)
@@ -138,5 +151,5 @@ def test_samples_of_a_gaussian_head_have_its_covariances_and_the_heatmaps_points
 def test_wrong_networks_are_refused():
   with pytest.raises(ValueError, match='needs 3 networks, got 1'):
     draw(PLAIN, SamplerConfig('members', 3), images())
-  with pytest.raises(ValueError, match='network with dropout'):
+  with pytest.raises(ValueError, match='network with noise'):
     draw(PLAIN, SamplerConfig('passes', 3), images())
