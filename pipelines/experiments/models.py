@@ -11,6 +11,14 @@ EXPERIMENTS = {
         'smoke': ['model.name=mc_dropout', 'model.dropout_rate=0.3', 'model.dropout_at=down1,down2,up1',
                   'sampler.kind=passes', 'sampler.num_samples=3'],
     },
+    'flipout': {
+        'default': ['model.name=flipout', 'model.variational_at=down4,up3,up2,up1,up0',
+                    'sampler.kind=passes', 'sampler.num_samples=15'],
+        'thesis': ['model.name=flipout', 'model.variational_at=down4,up3,up2,up1,up0',
+                   'sampler.kind=passes', 'sampler.num_samples=15'],
+        'smoke': ['model.name=flipout', 'model.variational_at=down2,up1,up0',
+                  'sampler.kind=passes', 'sampler.num_samples=3'],
+    },
     'ensemble': {
         'default': ['sampler.kind=members', 'sampler.num_samples=5'],
         'thesis': ['sampler.kind=members', 'sampler.num_samples=15'],
