@@ -55,11 +55,11 @@ def contestants(model: str) -> dict[str, tuple[Callable, int]]:
     return unet.run(networks[0], batch, unet.no_noise(cfg.model), training=False)
 
   encoder = features.encoder(networks[0], cfg.model)
-  width = features.pooled(encoder, images, cfg.model).shape[-1]
+  width = features.width(encoder)
   density = ood.fit(seeds.rng(0, 'features').normal(size=(150, width)))
 
   def strangeness(batch):
-    return ood.score(features.pooled(encoder, batch, cfg.model), density)
+    return ood.score(features.encode(encoder, batch, cfg.model)[0], density)
 
   samples = tf.function(draw)(images)
   found = {'forward pass': (compiled(forward, images), 1), 'samples': (compiled(draw, images), 1)}

@@ -61,7 +61,7 @@ def predictor(experiment: Experiment) -> Predictor:
   shape = (cfg.model, cfg.input, LANDMARKS, cfg.train.precision)
   networks = [folding.fold(unet.build(*shape, seed=k), *shape)
               for k in range(sampler.num_samples if sampler.kind == 'members' else 1)]
-  width = sum(layer.shape[-1] for layer in features.encoder(networks[0], cfg.model).outputs)
+  width = features.width(features.encoder(networks[0], cfg.model))
   rng = seeds.rng(0, 'fitted')
   some = fitting.fit(
       rng.normal(size=(150, width)), rng.normal(size=(20, width)), rng.normal(size=(20, LANDMARKS, 2)),

@@ -31,13 +31,13 @@ class Network(typing.NamedTuple):
   Attributes:
     model: [image [B, H, W, 1], *noise] -> float32 [B, h, w, L], of a gaussian head
       [B, h, w, 4 L] (see `spread.split`). Without noise it takes the image alone.
-    trunk: image -> list of features: all that comes before the first noise. Without noise: None.
-    head: [*features, *noise] -> what `model` answers. Without noise: None.
+    trunk: image -> list of features: all that comes before the first noise, at most the encoder.
+    head: [*features, *noise] -> what `model` answers.
   """
 
   model: keras.Model
-  trunk: keras.Model | None
-  head: keras.Model | None
+  trunk: keras.Model
+  head: keras.Model
 
 
 class _Builder:
@@ -176,10 +176,8 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
   for level in reversed(range(len(skips))):
     x = make.up(x, skips[level], level)
   output = make.output(x, num_landmarks)
-  if not noise:
-    return Network(keras.Model(image, output, name='unet'), None, None)
   return Network(
-      keras.Model([image, *noise.values()], output, name='unet'),
+      keras.Model([image, *noise.values()] if noise else image, output, name='unet'),
       keras.Model(image, cut, name='trunk'),
       keras.Model([*cut, *noise.values()], output, name='head'),
   )

@@ -1,7 +1,7 @@
 """What one SavedModel costs a process that does nothing else.
 
-`python -m ceph_tf.serving.cost SAVED_MODEL IMAGES.npz` answers image files one at a time and prints
-JSON: `milliseconds`, of each file, and `peak_memory_mib`, of the process from its start.
+`python -m ceph_tf.serving.cost SAVED_MODEL IMAGES.npz COST.json` answers image files one at a time and
+writes `milliseconds`, of each file, and `peak_memory_mib`, of the process from its start.
 """
 
 import json
@@ -39,7 +39,11 @@ def _peak_memory_mib() -> float:
   return int(pathlib.Path('/proc/self/status').read_text('utf-8').split('VmHWM:')[1].split()[0]) / 1024
 
 
+def main(saved_model: str, images: str, cost: str) -> None:
+  with np.load(images, allow_pickle=False) as arrays:
+    found = measure(saved_model, [arrays[name].tobytes() for name in sorted(arrays)])
+  pathlib.Path(cost).write_text(json.dumps(found), 'utf-8')
+
+
 if __name__ == '__main__':
-  with np.load(sys.argv[2], allow_pickle=False) as arrays:
-    files = [arrays[name].tobytes() for name in sorted(arrays)]
-  print(json.dumps(measure(sys.argv[1], files)))
+  main(*sys.argv[1:])

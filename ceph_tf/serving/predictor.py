@@ -36,7 +36,8 @@ class Predictor:
 
   def predict(self, admitted: Admitted) -> dict[str, tf.Tensor]:
     """Network images and their frames to the answers, in source pixels."""
-    samples = samplers.draw(self.networks, admitted.images, self.cfg, self.sampler, self.seed)
+    vector, trunk = features.encode(self.encoder, admitted.images, self.cfg.model)
+    samples = samplers.draw(self.networks, admitted.images, self.cfg, self.sampler, self.seed, trunk)
     samples = samples.to_source(admitted.frame)
     answers = {
         'points_px': measures.mean_points_px(samples),
@@ -45,7 +46,6 @@ class Predictor:
         'aleatoric_px2': measures.aleatoric_covariance_px2(samples),
     }
     found = {name: measure(samples) for name, measure in measures.MEASURES.items()}
-    vector = features.pooled(self.encoder, admitted.images, self.cfg.model)
     if self.fitted is None:
       return answers | found | {'features': vector}
     return answers | found | fitting.answers(self.fitted, found, answers['covariance_px2'], vector)
@@ -92,7 +92,8 @@ class Predictor:
   def serve_features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     """The features of image files alone, [B, F]: one pass of an encoder, nothing is sampled."""
     admitted = admission.admit_bytes(image_bytes, self.cfg.input)
-    answers = {'features': features.pooled(self.encoder, admitted.images, self.cfg.model)}
+    vector, _ = features.encode(self.encoder, admitted.images, self.cfg.model)
+    answers = {'features': vector}
     return refused(answers, admitted.ok) | {'status': admitted.status}
 
   def export(self, directory: pathlib.Path) -> None:

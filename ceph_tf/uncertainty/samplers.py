@@ -103,14 +103,14 @@ def _gather(num: int, chunk: int, output_of: Callable, cfg: NetworkConfig) -> Sa
   return Samples(*answers, heatmaps.density_peak(mean, cfg.heatmap), heatmaps.entropy_nats(mean), mean)
 
 
-def one(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig) -> Samples:
-  """The network alone, without noise: S = 1."""
+def one(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig) -> Samples:
+  """The network alone, without noise, on what its trunk made of the images: S = 1."""
   def output_of(_):
-    return unet.run(network, images, unet.no_noise(cfg.model), training=False)
+    return network.head([*features, *unet.no_noise(cfg.model)], training=False)
   return _gather(1, 1, output_of, cfg)
 
 
-def passes(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig, num: int, chunk: int,
+def passes(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig, num: int, chunk: int,
            seed: tf.Tensor) -> Samples:
   """`num` networks, one row of noise each: MC dropout (Gal & Ghahramani, ICML 2016), or kernels drawn
   from their posterior (Blundell et al., ICML 2015).
@@ -118,9 +118,7 @@ def passes(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig, num: in
   What comes before the first noise is computed once. A chunk of passes goes through
   the rest as one batch.
   """
-  features = network.trunk(images, training=False)
-  features = list(features) if isinstance(features, list | tuple) else [features]
-  batch = tf.shape(images)[0]
+  batch = tf.shape(features[0])[0]
   noise = unet.draw_noise(seed, num, cfg.model)
   tiled = [tf.tile(value, [chunk, 1, 1, 1]) for value in features]
 
@@ -131,10 +129,11 @@ def passes(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig, num: in
   return _gather(num, chunk, output_of, cfg)
 
 
-def members(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig) -> Samples:
+def members(networks: Sequence[unet.Network], images: tf.Tensor, features: list[tf.Tensor],
+            cfg: NetworkConfig) -> Samples:
   """A deep ensemble (Lakshminarayanan et al., NeurIPS 2017): S = number of networks."""
-  outputs = []
-  for network in networks:
+  outputs = [networks[0].head([*features, *unet.no_noise(cfg.model)], training=False)]
+  for network in networks[1:]:
     # One member after the other, or all their activations are in memory at once.
     with tf.control_dependencies(outputs[-1:]):
       outputs.append(unet.run(network, tf.identity(images), unet.no_noise(cfg.model), training=False))
@@ -148,7 +147,7 @@ def largest_chunk(num: int, limit: int) -> int:
 
 
 def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig,
-         sampler: SamplerConfig, seed: tf.Tensor) -> Samples:
+         sampler: SamplerConfig, seed: tf.Tensor, features: list[tf.Tensor] | None = None) -> Samples:
   """Asks the sampler's networks about a batch of network images.
 
   Args:
@@ -157,6 +156,7 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
     cfg: of the networks, all alike.
     sampler: which sampler, how many samples.
     seed: int32 [2], of the noise.
+    features: what the first network's trunk made of the images, if that is known already.
 
   Returns:
     `Samples` in pixels of the network image.
@@ -168,13 +168,16 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
   wanted = sampler.num_samples if sampler.kind == 'members' else 1
   if len(networks) != wanted:
     raise ValueError(f'sampler.kind={sampler.kind} needs {wanted} networks, got {len(networks)}')
+  if features is None:
+    found = networks[0].trunk(images, training=False)
+    features = list(found) if isinstance(found, list | tuple) else [found]
   if sampler.kind == 'members':
-    return members(networks, images, cfg)
+    return members(networks, images, features, cfg)
   if sampler.kind == 'one':
-    return one(networks[0], images, cfg)
-  if not networks[0].head:
+    return one(networks[0], features, cfg)
+  if not unet.noise_inputs(cfg.model):
     raise ValueError('sampler.kind=passes needs a network with noise: set model.dropout_rate > 0 '
                      'and model.dropout_at, or model.variational_at')
   # A batch has one draw of the kernels, so passes that differ by their kernels are no batch.
   chunk = 1 if cfg.model.variational_at else largest_chunk(sampler.num_samples, sampler.chunk)
-  return passes(networks[0], images, cfg, sampler.num_samples, chunk, seed)
+  return passes(networks[0], features, cfg, sampler.num_samples, chunk, seed)

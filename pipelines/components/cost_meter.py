@@ -62,7 +62,8 @@ def summary(rounds: list[dict]) -> dict:
 
 
 def _ask(saved_model: pathlib.Path, images: pathlib.Path) -> dict:
-  command = [sys.executable, '-m', 'ceph_tf.serving.cost', str(saved_model), str(images)]
+  cost = images.with_name('cost.json')
+  command = [sys.executable, '-m', 'ceph_tf.serving.cost', str(saved_model), str(images), str(cost)]
   try:
     done = subprocess.run(command, capture_output=True, encoding='utf-8', errors='replace',
                           timeout=_TIMEOUT_S, check=False)
@@ -71,4 +72,4 @@ def _ask(saved_model: pathlib.Path, images: pathlib.Path) -> dict:
   if done.returncode:
     last = (done.stderr.strip().splitlines() or ['(it said nothing)'])[-1]
     raise ComponentError(f'a fresh process with {saved_model} failed ({done.returncode}): {last}')
-  return json.loads(done.stdout.splitlines()[-1])
+  return json.loads(cost.read_text('utf-8'))

@@ -20,7 +20,7 @@ def built(cfg, precision='float32', seed=3):
 
 
 def pooled(network, cfg, images):
-  return features.pooled(features.encoder(network, cfg), images, cfg).numpy()
+  return features.encode(features.encoder(network, cfg), images, cfg)[0].numpy()
 
 
 def images(count=3):
@@ -67,10 +67,10 @@ def test_features_do_not_depend_on_the_other_images_of_a_batch(cfg):
 def test_the_encoder_shares_the_weights_of_its_network():
   network = built(BASELINE)
   encoder = features.encoder(network, BASELINE)
-  before = features.pooled(encoder, images(), BASELINE).numpy()
+  before = features.encode(encoder, images(), BASELINE)[0].numpy()
   other = built(BASELINE, seed=4)
   network.model.set_weights(other.model.get_weights())
-  after = features.pooled(encoder, images(), BASELINE).numpy()
+  after = features.encode(encoder, images(), BASELINE)[0].numpy()
   assert np.abs(after - before).max() > 1e-2
   np.testing.assert_allclose(after, pooled(other, BASELINE, images()), rtol=1e-5, atol=1e-6)
 
@@ -79,3 +79,15 @@ def test_the_encoder_ends_at_the_bottleneck():
   network = built(BASELINE)
   names = {layer.name for layer in features.encoder(network, BASELINE).layers}
   assert 'down2_relu1' in names and not any(name.startswith('up') for name in names)
+
+
+@CONFIGS
+def test_behind_the_vector_comes_what_the_trunk_makes_of_the_images(cfg):
+  network = built(cfg)
+  encoder = features.encoder(network, cfg)
+  vector, trunk = features.encode(encoder, images(), cfg)
+  assert vector.shape[-1] == features.width(encoder)
+  expected = network.trunk(images(), training=False)
+  expected = expected if isinstance(expected, list) else [expected]
+  for found, one in zip(trunk, expected, strict=True):
+    np.testing.assert_allclose(found, one, rtol=1e-5, atol=1e-6)
