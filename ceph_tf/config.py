@@ -239,18 +239,25 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-  """How many networks answer for one image: `one`, `passes` or `members`.
+  """How many networks answer for one image: `one`, `passes`, `views` or `members`.
 
   `chunk`: dropout passes computed at once, which bounds the memory. Passes with kernels of their own
-  are computed one by one.
+  are computed one by one. `view_rotate_deg`, `view_scale`, `view_shift` (of the image's height): how
+  far a view is turned, scaled and shifted at most, see `uncertainty.views`.
   """
 
   kind: str = 'one'
   num_samples: int = 1
   chunk: int = 5
+  view_rotate_deg: float = 5.0
+  view_scale: float = 0.07
+  view_shift: float = 0.016
 
   def __post_init__(self):
-    one_of('sampler.kind', self.kind, ('one', 'passes', 'members'))
+    one_of('sampler.kind', self.kind, ('one', 'passes', 'views', 'members'))
+    _check(0 <= self.view_rotate_deg <= 45, 'sampler.view_rotate_deg', self.view_rotate_deg, '0..45')
+    _check(0 <= self.view_scale <= 0.5, 'sampler.view_scale', self.view_scale, '0..0.5')
+    _check(0 <= self.view_shift <= 0.2, 'sampler.view_shift', self.view_shift, '0..0.2')
     _check(self.num_samples >= 1, 'sampler.num_samples', self.num_samples, '>= 1')
     _check(self.chunk >= 1, 'sampler.chunk', self.chunk, '>= 1')
     if self.kind == 'one':

@@ -1,4 +1,4 @@
-"""A sampler is a finite set of networks: one, T passes with noise, or K members.
+"""A sampler is a finite set of networks: one, T passes with noise, V views, or K members.
 
 The answer for an image depends on the image, the weights and the seed, never on
 its batch: a pass is one network, its masks and kernels are shared by all images.
@@ -13,6 +13,7 @@ import tensorflow as tf
 from ceph_tf import geometry
 from ceph_tf.config import NetworkConfig, SamplerConfig
 from ceph_tf.models import heatmaps, unet
+from ceph_tf.uncertainty import views as viewing
 
 
 class Samples(typing.NamedTuple):
@@ -60,9 +61,9 @@ def expected_radius_px(density: tf.Tensor, points_px: tf.Tensor) -> tf.Tensor:
   return tf.reduce_sum(density * distance, [1, 2])
 
 
-def _chunk(output: tf.Tensor, passes: int, cfg: NetworkConfig):
+def _chunk(output: tf.Tensor, passes: int, cfg: NetworkConfig, back: Callable):
   """Reduces outputs [passes * B, h, w, L] to per-pass answers and the sum of densities."""
-  decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head)
+  decoded = back(heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head))
   stride = cfg.model.stem_stride
 
   def by_pass(values):
@@ -76,7 +77,8 @@ def _chunk(output: tf.Tensor, passes: int, cfg: NetworkConfig):
   return answers, tf.reduce_sum(by_pass(decoded.density), 0)
 
 
-def _gather(num: int, chunk: int, output_of: Callable, cfg: NetworkConfig) -> Samples:
+def _gather(num: int, chunk: int, output_of: Callable, cfg: NetworkConfig,
+            back_from: Callable = lambda _: lambda decoded: decoded) -> Samples:
   """Runs `num` passes, `chunk` at a time and one after the other, into `Samples`.
 
   Args:
@@ -84,11 +86,12 @@ def _gather(num: int, chunk: int, output_of: Callable, cfg: NetworkConfig) -> Sa
     chunk: passes per call of `output_of`.
     output_of: number of the chunk -> output [chunk * B, h, w, L].
     cfg: of the network.
+    back_from: number of the chunk -> what brings its `heatmaps.Decoded` to the network image.
   """
-  answers, total = _chunk(output_of(0), chunk, cfg)
+  answers, total = _chunk(output_of(0), chunk, cfg, back_from(0))
 
   def step(index, answers, total):
-    more, density = _chunk(output_of(index), chunk, cfg)
+    more, density = _chunk(output_of(index), chunk, cfg, back_from(index))
     answers = tuple(tf.concat(pair, 0) for pair in zip(answers, more, strict=True))
     return index + 1, answers, total + density
 
@@ -127,6 +130,21 @@ def passes(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig,
     return network.head([*tiled, *rows], training=False)
 
   return _gather(num, chunk, output_of, cfg)
+
+
+def views(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig, sampler: SamplerConfig,
+          seed: tf.Tensor) -> Samples:
+  """Test-time augmentation: the network behind each view, with noise of its own if it takes any."""
+  found = viewing.matrices(sampler, cfg.input)
+  of_heatmaps = tf.constant(viewing.of_heatmaps(found, cfg.model.stem_stride))
+  found, noise = tf.constant(found), unet.draw_noise(seed, sampler.num_samples, cfg.model)
+
+  def output_of(index):
+    rows = [tf.repeat(kind[index:index + 1], tf.shape(images)[0], axis=0) for kind in noise]
+    return unet.run(network, viewing.seen(images, found[index]), rows, training=False)
+
+  return _gather(sampler.num_samples, 1, output_of, cfg,
+                 lambda index: lambda decoded: viewing.back(decoded, of_heatmaps[index]))
 
 
 def members(networks: Sequence[unet.Network], images: tf.Tensor, features: list[tf.Tensor],
@@ -173,6 +191,8 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
     features = list(found) if isinstance(found, list | tuple) else [found]
   if sampler.kind == 'members':
     return members(networks, images, features, cfg)
+  if sampler.kind == 'views':
+    return views(networks[0], images, cfg, sampler, seed)
   if sampler.kind == 'one':
     return one(networks[0], features, cfg)
   if not unet.noise_inputs(cfg.model):

@@ -24,6 +24,9 @@ EXPERIMENTS = {
         'thesis': ['sampler.kind=members', 'sampler.num_samples=15'],
         'smoke': ['sampler.kind=members', 'sampler.num_samples=2'],
     },
+    # The baseline's network, which is trained once for both, behind a few views.
+    'views': {preset: ['sampler.kind=views', 'sampler.num_samples=5']
+              for preset in ('default', 'thesis', 'smoke')},
     # One network that regresses a covariance; with an ensemble's or dropout's fields, many.
     'gaussian': {preset: ['model.name=gaussian', 'model.head=gaussian']
                  for preset in ('default', 'thesis', 'smoke')},
