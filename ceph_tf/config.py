@@ -124,7 +124,8 @@ class ModelConfig:
   first convolution; heatmaps then have half the network image's size.
   `dropout_at` names blocks: `down0`.. (finest first), `up0`.. (finest first), and so does
   `variational_at`: the blocks whose kernels are distributions, trained as `variational_kind` says.
-  `prior_scale`, `posterior_scale`: see `models.layers`.
+  `prior_scale`, `posterior_scale`: see `models.layers`. `members`: how many gains and offsets the
+  normalizations of the blocks `members_at` have, 0 for one network; `member_spread`: of initial gains.
   `head`: `heatmap`, or `gaussian`, which regresses a covariance of each landmark as well.
   """
 
@@ -140,6 +141,9 @@ class ModelConfig:
   variational_kind: str = 'flipout'
   prior_scale: float = 1.0
   posterior_scale: float = 0.1  # before training
+  members: int = 0
+  members_at: tuple[str, ...] = ()
+  member_spread: float = 0.5
 
   def __post_init__(self):
     _check(len(self.filters) >= 2 and min(self.filters) >= 1, 'model.filters', self.filters,
@@ -151,12 +155,19 @@ class ModelConfig:
     _check(0 <= self.dropout_rate < 1, 'model.dropout_rate', self.dropout_rate, '0 <= rate < 1')
     levels = len(self.filters)
     blocks = [f'down{i}' for i in range(levels)] + [f'up{i}' for i in range(levels - 1)]
-    for name in ('dropout_at', 'variational_at'):
+    for name in ('dropout_at', 'variational_at', 'members_at'):
       for block in getattr(self, name):
         one_of(f'model.{name}', block, blocks)
     one_of('model.variational_kind', self.variational_kind, ('flipout', 'reparameterization'))
     _check(self.prior_scale > 0, 'model.prior_scale', self.prior_scale, '> 0')
     _check(self.posterior_scale >= 0, 'model.posterior_scale', self.posterior_scale, '>= 0')
+    _check(self.members == 0 or self.members >= 2, 'model.members', self.members, '0, or >= 2')
+    _check(self.member_spread >= 0, 'model.member_spread', self.member_spread, '>= 0')
+    if self.members:
+      _check(self.members_at != (), 'model.members_at', self.members_at, 'a block or more with model.members')
+      _check(self.norm != 'none', 'model.norm', self.norm, 'batch or group with model.members')
+    else:
+      _check(self.members_at == (), 'model.members_at', self.members_at, 'no block without model.members')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -397,14 +408,16 @@ class Experiment:
 
   def _check_passes(self) -> None:
     model, when = self.model, 'when sampler.kind=passes'
-    if model.variational_at:
+    if model.members:
+      _check(self.sampler.num_samples == model.members, 'sampler.num_samples', self.sampler.num_samples,
+             f'{model.members}, the number of model.members, {when}')
+    elif model.variational_at:
       _check(model.posterior_scale > 0 or model.dropout_rate > 0 and model.dropout_at != (),
              'model.posterior_scale', model.posterior_scale, f'> 0 {when}')
-      return
-    _check(model.dropout_rate > 0, 'model.dropout_rate', model.dropout_rate,
-           f'> 0 {when} and there is no model.variational_at')
-    _check(model.dropout_at != (), 'model.dropout_at', model.dropout_at,
-           f'at least one block {when} and there is no model.variational_at')
+    else:
+      alone = f'{when} and there is neither model.variational_at nor model.members'
+      _check(model.dropout_rate > 0, 'model.dropout_rate', model.dropout_rate, f'> 0 {alone}')
+      _check(model.dropout_at != (), 'model.dropout_at', model.dropout_at, f'at least one block {alone}')
 
   @property
   def network(self) -> NetworkConfig:

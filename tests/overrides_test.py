@@ -59,7 +59,9 @@ def test_a_malformed_override_is_refused(assignment):
     ('model.filters', '8, 0', 'positive'), ('model.stem_stride', '3', '1, 2 or 4'),
     ('model.dropout_at', 'down9', 'down0'), ('model.variational_at', 'down9', 'down0'),
     ('model.prior_scale', '0', '> 0'), ('model.posterior_scale', '-0.1', '>= 0'),
-    ('train.kl_weight', '-1', '>= 0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
+    ('train.kl_weight', '-1', '>= 0'), ('model.members', '1', '>= 2'), ('model.members', '-2', '>= 2'),
+    ('model.members_at', 'up0', 'no block without model.members'), ('model.member_spread', '-1', '>= 0'),
+    ('model.members_at', 'down9', 'down0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
     ('sampler.kind', 'passes', '>= 2'), ('input.height', '321', 'multiple of 32'),
     ('data.shards', '0', '1..100'),
     ('train.batch_size', '100000', '1..512'), ('data.phantom_size_px', '10', '64..4096'),
@@ -86,6 +88,14 @@ def test_passes_need_noise_of_some_kind():
   assert overrides.override(Experiment(), passes).model.variational_at == ('up0',)
   with pytest.raises(ConfigError, match='model.posterior_scale=0.0: allowed is > 0 when sampler.kind=passes'):
     overrides.override(Experiment(), [*passes, 'model.posterior_scale=0'])
+  members = ['sampler.kind=passes', 'model.members=4', 'model.members_at=up0']
+  assert overrides.override(Experiment(), [*members, 'sampler.num_samples=4']).model.members == 4
+  with pytest.raises(ConfigError, match='sampler.num_samples=5: allowed is 4, the number of model.members'):
+    overrides.override(Experiment(), [*members, 'sampler.num_samples=5'])
+  with pytest.raises(ConfigError, match=r'model.members_at=\(\): allowed is a block or more'):
+    overrides.override(Experiment(), ['model.members=4'])
+  with pytest.raises(ConfigError, match="model.norm='none': allowed is batch or group with model.members"):
+    overrides.override(Experiment(), [*members, 'sampler.num_samples=4', 'model.norm=none'])
 
 
 @pytest.mark.parametrize('field, value, hint', [

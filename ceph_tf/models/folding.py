@@ -41,7 +41,7 @@ def fold(network: unet.Network, cfg: ModelConfig, input_cfg: InputConfig, num_la
                         [_enlarging(kernel[:, :, :skipped]), bias])
     elif isinstance(layer, keras.layers.Conv2D):
       layer.set_weights(_folded(network.model, layer.name))
-    elif layer.weights:  # of a variational block
+    elif layer.weights:  # of a variational block, or of members
       layer.set_weights(network.model.get_layer(layer.name).get_weights())
   return folded
 
@@ -57,6 +57,7 @@ def _folded(model: keras.Model, name: str) -> list[np.ndarray]:
   norms = [layer for layer in model.layers if layer.name == name.replace('_conv', '_norm') != name]
   if not norms:  # as behind stem and heatmaps
     return [kernel, bias]
-  gamma, beta, mean, variance = norms[0].get_weights()
+  *affine, mean, variance = norms[0].get_weights()
+  gamma, beta = affine or (1.0, 0.0)  # members have gains and offsets in a layer of their own
   factor = gamma / np.sqrt(variance + norms[0].epsilon)
   return [kernel * factor, (bias - mean) * factor + beta]

@@ -1,11 +1,11 @@
-"""Layers whose randomness is an input: channel masks, and convolutions with drawn kernels.
+"""Layers that take noise: channel masks, gains of a member, and convolutions with drawn kernels.
 
 A variational convolution owns a normal distribution of each entry of its kernel. Layers of tfp.layers
 are Keras 2 layers, whose weights a Keras 3 model does not see: here a Keras 3 layer owns the weights and
 hands a tfp layer, made anew in every call, distributions built of them. The bias is an ordinary weight.
 
-What is random comes from `seeds`, int32 [R or 1, 3]: two numbers that seed the kernels, and 1, or 0 for
-the mean of every kernel. A batch has one draw of the kernels, that of the first row.
+What is random of them comes from `seeds`, int32 [R or 1, 3]: two numbers that seed the kernels, and 1,
+or 0 for the mean of every kernel. A batch has one draw of the kernels, that of the first row.
 """
 
 import math
@@ -39,6 +39,44 @@ class ChannelMask(layers.Layer):
 
   def get_config(self):
     return {**super().get_config(), 'begin': self.begin}
+
+
+@_CEPH_TF
+class MemberAffine(layers.Layer):
+  """Features [B, h, w, C] times a gain plus an offset per channel, of one member each.
+
+  The rows of `member`, int32 [B or 1, 1], say which. It stands where a normalization has no gain and
+  offset of its own: K members are one network with K of these (FiLM-Ensemble, Turkoglu et al., NeurIPS
+  2022).
+
+  Args:
+    members: their number K.
+    spread: initial gains are uniform in 1 - spread .. 1 + spread, which is what tells members apart.
+      Initial offsets are 0.
+    seed: of the initial gains.
+  """
+
+  def __init__(self, members: int, spread: float, seed: int, **kwargs):
+    super().__init__(**kwargs)
+    self.members, self.spread, self.seed = members, spread, seed
+
+  def build(self, features_shape, member_shape=None):
+    shape = (self.members, features_shape[-1])
+    gains = keras.initializers.RandomUniform(1 - self.spread, 1 + self.spread, self.seed)
+    self.gain = self.add_weight(shape=shape, initializer=gains, name='gain')
+    self.offset = self.add_weight(shape=shape, initializer='zeros', name='offset')
+
+  def call(self, features, member):
+    def of_member(weight):
+      rows = tf.gather(tf.cast(weight, features.dtype), member[:, 0])
+      return rows[:, None, None, :]
+    return features * of_member(self.gain) + of_member(self.offset)
+
+  def compute_output_shape(self, features_shape, member_shape=None):
+    return features_shape
+
+  def get_config(self):
+    return {**super().get_config(), 'members': self.members, 'spread': self.spread, 'seed': self.seed}
 
 
 @_CEPH_TF

@@ -105,8 +105,9 @@ class State:
     options = {'weight_decay': cfg.train.weight_decay} if cfg.train.optimizer == 'adamw' else {}
     self.optimizer = kinds[cfg.train.optimizer](cfg.train.learning_rate, **options)
     if options:
-      # A raw scale of 0 is no small one.
-      self.optimizer.exclude_from_weight_decay(var_names=['bias', 'gamma', 'beta', 'raw_scale'])
+      # A raw scale of 0 is no small one, nor is a gain of 0 a simple one.
+      self.optimizer.exclude_from_weight_decay(
+          var_names=['bias', 'gamma', 'beta', 'raw_scale', 'gain', 'offset'])
     self.optimizer.build(self.network.model.trainable_variables)
     self.best = [tf.Variable(w.value) for w in self.network.model.weights]
     self.progress = tf.Variable('[]')  # the history, inside the same atomic checkpoint
@@ -123,7 +124,7 @@ class State:
     cfg = self.cfg
     points = geometry.network_to_heatmap(points_px, cfg.model.stem_stride)
     self.optimizer.learning_rate.assign(rate)
-    noise = unet.draw_noise(
+    noise = unet.training_noise(
         seeds.fold_in(seeds.tensor(self.seed, 'dropout'), step), tf.shape(images)[0], cfg.model)
     model = self.network.model
     with tf.GradientTape() as tape:

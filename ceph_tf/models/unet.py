@@ -8,7 +8,8 @@ network decides what is random, with which seed, and whether two images share it
 Noise is a list of what a network needs, in this order; each has a row per image, or one for all:
 
 - with dropout, `masks`, float32 [R, N], a factor of each channel of each dropout block;
-- with variational blocks, `seeds`, int32 [R, 3], see `models.layers`.
+- with variational blocks, `seeds`, int32 [R, 3], see `models.layers`;
+- with members, `member`, int32 [R, 1], the number of the one that answers.
 """
 
 import typing
@@ -20,7 +21,7 @@ from keras import layers
 from ceph_tf import seeds
 from ceph_tf.config import InputConfig, ModelConfig
 from ceph_tf.models import spread
-from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization
+from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization, MemberAffine
 
 VARIATIONAL = {'flipout': Conv2DFlipout, 'reparameterization': Conv2DReparameterization}
 
@@ -64,13 +65,22 @@ class _Builder:
     )(x, self.noise['seeds'])
 
   def normalize(self, x, block, i):
-    name = f'{block}_norm{i}'
+    shared = block not in self.cfg.members_at  # else each member has a gain and an offset of its own
+    options = {'name': f'{block}_norm{i}', 'dtype': self.precision, 'center': shared, 'scale': shared}
     # Folded into the convolution, but for drawn kernels: a factor may be negative, a scale may not.
     if self.cfg.norm == 'none' or self.fused and block not in self.cfg.variational_at:
       return x
     if self.cfg.norm == 'group':
-      return layers.GroupNormalization(min(8, x.shape[-1]), name=name, dtype=self.precision)(x)
-    return layers.BatchNormalization(momentum=0.95, name=name, dtype=self.precision)(x)
+      return layers.GroupNormalization(min(8, x.shape[-1]), **options)(x)
+    return layers.BatchNormalization(momentum=0.95, **options)(x)
+
+  def member(self, x, block, i):
+    """What makes a normalization that of one member, in blocks where members differ."""
+    cfg, name = self.cfg, f'{block}_member{i}'
+    if block not in cfg.members_at:
+      return x
+    return MemberAffine(cfg.members, cfg.member_spread, seeds.derive(self.seed, name), name=name,
+                        dtype=self.precision)(x, self.noise['member'])
 
   def relu(self, x, name):
     return layers.Activation('relu', name=name, dtype=self.precision)(x)
@@ -93,13 +103,14 @@ class _Builder:
       x = layers.Concatenate(name=f'concat{level}', dtype=dtype)([x, skip])
       return self.block(x, filters, name)
     x = self.conv(x, filters, 4, f'{name}_conv0_up', strides=2, kind=layers.Conv2DTranspose)
-    x = self.relu(layers.Add(name=f'{name}_add', dtype=dtype)([x, skip]), f'{name}_relu0')
+    x = layers.Add(name=f'{name}_add', dtype=dtype)([x, skip])
+    x = self.relu(self.member(x, name, 0), f'{name}_relu0')
     return self.block(x, filters, name, begin=1)
 
   def block(self, x, filters, name, begin=0):
     for i in range(begin, self.cfg.convs):
       x = self.block_conv(x, filters, name, i)
-      x = self.normalize(x, name, i)
+      x = self.member(self.normalize(x, name, i), name, i)
       x = self.relu(x, f'{name}_relu{i}')
     if 'masks' in self.noise and name in self.cfg.dropout_at:
       mask = ChannelMask(self.begin, name=f'{name}_mask', dtype=self.precision)
@@ -120,12 +131,13 @@ def noise_inputs(cfg: ModelConfig) -> dict[str, tuple[int, str]]:
   """Width and dtype of each noise that a network needs, by name, in order."""
   channels = mask_channels(cfg)
   return (({'masks': (channels, 'float32')} if channels else {})
-          | ({'seeds': (3, 'int32')} if cfg.variational_at else {}))
+          | ({'seeds': (3, 'int32')} if cfg.variational_at else {})
+          | ({'member': (1, 'int32')} if cfg.members else {}))
 
 
 def noisy_blocks(cfg: ModelConfig) -> set[str]:
   """The blocks that take noise."""
-  return {*cfg.variational_at, *(cfg.dropout_at if cfg.dropout_rate else ())}
+  return {*cfg.variational_at, *cfg.members_at, *(cfg.dropout_at if cfg.dropout_rate else ())}
 
 
 def mask_channels(cfg: ModelConfig) -> int:
@@ -142,7 +154,7 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
   """Builds a U-Net with freshly drawn weights.
 
   Args:
-    cfg: width, depth, norm, dropout, variational blocks.
+    cfg: width, depth, norm, dropout, variational blocks, members.
     input_cfg: size of the network image.
     num_landmarks: number of heatmaps L.
     precision: Keras dtype policy of all but the last layers, which are float32.
@@ -184,7 +196,7 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
 
 
 def draw_noise(seed: tf.Tensor, rows: int | tf.Tensor, cfg: ModelConfig) -> list[tf.Tensor]:
-  """Independent noise for each row.
+  """Independent noise of each row; of members, the first `rows`, in order.
 
   Args:
     seed: int32 [2].
@@ -201,12 +213,22 @@ def draw_noise(seed: tf.Tensor, rows: int | tf.Tensor, cfg: ModelConfig) -> list
   if cfg.variational_at:
     words = tf.random.stateless_uniform([rows, 2], seeds.fold_in(seed, 1), 0, 2**31 - 1, tf.int32)
     drawn['seeds'] = tf.pad(words, [[0, 0], [0, 1]], constant_values=1)
+  if cfg.members:
+    drawn['member'] = tf.range(rows)[:, None]
   return [drawn[name] for name in noise_inputs(cfg)]
 
 
+def training_noise(seed: tf.Tensor, rows: int | tf.Tensor, cfg: ModelConfig) -> list[tf.Tensor]:
+  """Likewise for a batch of images, each of which trains a member drawn at random."""
+  noise = draw_noise(seed, rows, cfg)
+  if cfg.members:
+    noise[-1] = tf.random.stateless_uniform([rows, 1], seeds.fold_in(seed, 2), 0, cfg.members, tf.int32)
+  return noise
+
+
 def no_noise(cfg: ModelConfig) -> list[tf.Tensor]:
-  """One row that leaves every channel as it is, and every kernel at its mean."""
-  quiet = {'masks': tf.ones, 'seeds': tf.zeros}
+  """One row that leaves every channel as it is, and every kernel at its mean; of members, the first."""
+  quiet = {'masks': tf.ones, 'seeds': tf.zeros, 'member': tf.zeros}
   return [quiet[name]([1, width], dtype) for name, (width, dtype) in noise_inputs(cfg).items()]
 
 

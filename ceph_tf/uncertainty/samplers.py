@@ -115,8 +115,9 @@ def one(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig) ->
 
 def passes(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig, num: int, chunk: int,
            seed: tf.Tensor) -> Samples:
-  """`num` networks, one row of noise each: MC dropout (Gal & Ghahramani, ICML 2016), or kernels drawn
-  from their posterior (Blundell et al., ICML 2015).
+  """`num` networks, one row of noise each: MC dropout (Gal & Ghahramani, ICML 2016), kernels drawn
+  from their posterior (Blundell et al., ICML 2015), or the members of one network (Turkoglu et al.,
+  NeurIPS 2022).
 
   What comes before the first noise is computed once. A chunk of passes goes through
   the rest as one batch.
@@ -180,8 +181,8 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
     `Samples` in pixels of the network image.
 
   Raises:
-    ValueError: the number of networks does not fit the sampler, or `passes` is
-      asked of a network without noise.
+    ValueError: the number of networks does not fit the sampler, `passes` is asked of a network
+      without noise, or another number of passes than the network has members.
   """
   wanted = sampler.num_samples if sampler.kind == 'members' else 1
   if len(networks) != wanted:
@@ -197,7 +198,10 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
     return one(networks[0], features, cfg)
   if not unet.noise_inputs(cfg.model):
     raise ValueError('sampler.kind=passes needs a network with noise: set model.dropout_rate > 0 '
-                     'and model.dropout_at, or model.variational_at')
+                     'and model.dropout_at, or model.variational_at, or model.members')
+  if cfg.model.members not in (0, sampler.num_samples):
+    raise ValueError(f'sampler.num_samples={sampler.num_samples}: the network has '
+                     f'{cfg.model.members} members')
   # A batch has one draw of the kernels, so passes that differ by their kernels are no batch.
   chunk = 1 if cfg.model.variational_at else largest_chunk(sampler.num_samples, sampler.chunk)
   return passes(networks[0], features, cfg, sampler.num_samples, chunk, seed)

@@ -8,6 +8,7 @@ from ceph_tf.models import features, folding, unet
 from ceph_tf.overrides import override
 
 DROPOUT = ['model.dropout_rate=0.5', 'model.dropout_at=down1,up0']
+MEMBERS = ['model.members=3', 'model.members_at=down2,up1,up0']
 FLIPOUT = ['model.variational_at=down2,up0', 'model.posterior_scale=0.5']
 
 
@@ -17,7 +18,8 @@ def built(*fields):
   rng = seeds.rng(0, 'weights')
   for layer in network.model.layers:  # statistics as after a training, not 0 and 1
     layer.set_weights([
-        rng.uniform(0.5, 2, w.shape) if 'norm' in layer.name else w + rng.normal(0, 0.1, w.shape)
+        rng.uniform(0.5, 2, w.shape) if 'norm' in layer.name or 'member' in layer.name
+        else w + rng.normal(0, 0.1, w.shape)
         for w in layer.get_weights()])
   return network, cfg
 
@@ -26,7 +28,8 @@ def built(*fields):
     [], DROPOUT, ['model.stem_stride=1', 'model.convs=1'], ['model.norm=none'],
     ['model.dropout_rate=0.5', 'model.dropout_at=down0,up1'], FLIPOUT, ['model.head=gaussian', *DROPOUT],
     [*FLIPOUT, *DROPOUT],
-    ['model.variational_at=down0,up1', 'model.variational_kind=reparameterization']])
+    ['model.variational_at=down0,up1', 'model.variational_kind=reparameterization'], MEMBERS,
+    [*MEMBERS, 'model.convs=1'], [*MEMBERS, *DROPOUT], [*MEMBERS, *FLIPOUT]])
 def test_heatmaps_and_features_stay_the_same(fields):
   network, cfg = built(*fields)
   folded = folding.fold(network, cfg.model, cfg.input, 3, 'float32')
@@ -48,6 +51,14 @@ def test_heatmaps_and_features_stay_the_same(fields):
 def test_a_network_with_another_norm_is_left_alone():
   network, cfg = built('model.norm=group')
   assert folding.fold(network, cfg.model, cfg.input, 3, 'float32') is network
+
+
+def test_what_skips_bring_is_the_same_for_all_members():
+  network, cfg = built(*MEMBERS)
+  folded = folding.fold(network, cfg.model, cfg.input, 3, 'float32')
+  trunk = {layer.name for layer in folded.trunk.layers}
+  assert {'up1_conv0_skip', 'up0_conv0_skip', 'down1_relu1'} <= trunk
+  assert not any('member' in name or name.startswith('down2') for name in trunk)
 
 
 def test_what_skips_bring_to_a_variational_block_is_not_split():

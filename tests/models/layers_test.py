@@ -1,4 +1,4 @@
-"""Variational convolutions: what is random, what is learned, and what survives a file."""
+"""Layers that take noise: what is random, what is learned, and what survives a file."""
 
 import keras
 import numpy as np
@@ -9,11 +9,12 @@ import tensorflow_probability as tfp
 from ceph_tf import seeds
 from ceph_tf.config import Experiment
 from ceph_tf.models import train, unet
-from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization, kl_nats
+from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization, MemberAffine, kl_nats
 from ceph_tf.overrides import override
 
 KINDS = pytest.mark.parametrize('kind', [Conv2DReparameterization, Conv2DFlipout])
 MEAN, DRAW, OTHER = ([row] for row in ([3, 4, 0], [3, 4, 1], [3, 5, 1]))
+MEMBERS = ['model.members=3', 'model.members_at=down1,up0']
 VARIATIONAL = ['model.variational_at=down1,up0', 'model.posterior_scale=0.5']
 
 
@@ -136,18 +137,20 @@ def test_bfloat16(kind, training):
   np.testing.assert_allclose(small.kl_nats(), drawn.kl_nats(), rtol=1e-6)
 
 
-@pytest.mark.parametrize('kind', unet.VARIATIONAL)
+@pytest.mark.parametrize('fields,own', [
+    (['model.variational_kind=flipout', *VARIATIONAL], 4),
+    (['model.variational_kind=reparameterization', *VARIATIONAL], 4), (MEMBERS, 8),
+    ([*MEMBERS, *VARIATIONAL, 'model.norm=group'], 12)])
 @pytest.mark.parametrize('precision', ['float32', 'mixed_bfloat16'])
-def test_after_two_steps_every_weight_has_moved(kind, precision):
-  cfg = config(*VARIATIONAL, f'model.variational_kind={kind}', f'train.precision={precision}',
-               'train.weight_decay=0', 'train.optimizer=adam', 'model.dropout_rate=0.2',
-               'model.dropout_at=up0')
+def test_after_two_steps_every_weight_has_moved(fields, own, precision):
+  cfg = config(*fields, f'train.precision={precision}', 'train.weight_decay=0', 'train.optimizer=adam',
+               'model.dropout_rate=0.2', 'model.dropout_at=up0')
   state = train.State(cfg, 3, 8, seed=0)
   model = state.network.model
   before = {weight.path: weight.numpy() for weight in model.weights}
-  assert sum('raw_scale' in path for path in before) == 4
-  images = tf.constant(np.random.default_rng(0).normal(size=(4, 32, 32, 1)), tf.float32)
-  points = tf.constant(np.random.default_rng(1).uniform(4, 28, (4, 3, 2)), tf.float32)
+  assert sum(path.endswith(('raw_scale', 'gain', 'offset')) for path in before) == own
+  images = tf.constant(np.random.default_rng(0).normal(size=(8, 32, 32, 1)), tf.float32)
+  points = tf.constant(np.random.default_rng(1).uniform(4, 28, (8, 3, 2)), tf.float32)
   for step in range(2):
     state.train_step(tf.constant(step, tf.int64), images, points, tf.constant(0.01))
   still = [weight.path for weight in model.weights if np.array_equal(weight.numpy(), before[weight.path])]
@@ -167,8 +170,8 @@ def test_the_divergence_counts_in_the_loss_by_its_weight_per_training_image():
   assert losses[2] - losses[0] == pytest.approx(0.5 * divergences[0] / 4, rel=1e-3)
 
 
-def test_weight_decay_leaves_the_scales_alone():
-  state = train.State(config(*VARIATIONAL), 3, 8, seed=0)
+def test_weight_decay_leaves_scales_and_gains_alone():
+  state = train.State(config(*VARIATIONAL, *MEMBERS), 3, 8, seed=0)
   decayed = {weight.name for weight in state.network.model.trainable_weights
              if state.optimizer._use_weight_decay(weight)}
   assert decayed == {'kernel'}
@@ -184,11 +187,12 @@ def asked(network, cfg, seed=5):
   return [images, *noise], unet.run(network, images, noise, training=False).numpy()
 
 
-@pytest.mark.parametrize('kind', unet.VARIATIONAL)
-def test_round_trips(kind, tmp_path):
-  """A `.keras` file and a SavedModel hold the network, and its seeds mean what they meant."""
-  cfg = config(*VARIATIONAL, f'model.variational_kind={kind}', 'model.dropout_rate=0.2',
-               'model.dropout_at=down0')
+@pytest.mark.parametrize('fields', [
+    ['model.variational_kind=flipout', *VARIATIONAL],
+    ['model.variational_kind=reparameterization', *VARIATIONAL], MEMBERS, [*MEMBERS, *VARIATIONAL]])
+def test_round_trips(fields, tmp_path):
+  """A `.keras` file and a SavedModel hold the network, and its noise means what it meant."""
+  cfg = config(*fields, 'model.dropout_rate=0.2', 'model.dropout_at=down0')
   network = unet.build(cfg.model, cfg.input, 3, 'float32', seed=1)
   inputs, expected = asked(network, cfg)
   network.model.save(tmp_path / 'model.keras')
@@ -219,3 +223,76 @@ def test_a_network_whose_posteriors_are_points_is_the_network_without(kind):
 def test_channel_masks_take_their_channels():
   masked = ChannelMask(1)(tf.ones([2, 1, 1, 2]), tf.constant([[9.0, 2.0, 3.0, 9.0]]))
   np.testing.assert_array_equal(masked[:, 0, 0], [[2, 3], [2, 3]])
+
+
+def test_a_member_has_its_gain_and_its_offset():
+  affine = MemberAffine(3, 0.5, seed=1)
+  affine(features(2), tf.constant([[0]]))
+  affine.offset.assign(np.arange(12).reshape(3, 4))
+  found = affine(features(2), tf.constant([[2], [0]]))
+  for row, member in ((0, 2), (1, 0)):
+    expected = features(2)[row] * affine.gain[member] + affine.offset[member]
+    np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(affine(features(2), tf.constant([[2]]))[0], found[0])
+
+
+def test_initial_gains_are_spread_about_one_and_seeded():
+  def gains(spread, seed):
+    affine = MemberAffine(4, spread, seed)
+    affine.build((None, 6, 5, 300))
+    assert not affine.offset.numpy().any()
+    return affine.gain.numpy()
+  drawn = gains(0.25, 1)
+  assert 0.75 <= drawn.min() < 0.77 and 1.23 < drawn.max() <= 1.25
+  assert np.abs(drawn[0] - drawn[1]).max() > 0.2
+  np.testing.assert_array_equal(drawn, gains(0.25, 1))
+  assert not np.array_equal(drawn, gains(0.25, 2))
+  np.testing.assert_array_equal(gains(0.0, 1), 1)
+
+
+def test_members_compute_in_bfloat16():
+  affine = MemberAffine(3, 0.5, seed=1, dtype='mixed_bfloat16')
+  found = affine(features(), tf.constant([[2]]))
+  assert found.dtype == tf.bfloat16 and affine.gain.dtype == 'float32'
+  np.testing.assert_allclose(tf.cast(found, tf.float32), features() * affine.gain[2], rtol=0.02, atol=1e-3)
+
+
+def test_members_differ_and_rows_of_a_batch_may_be_of_several():
+  cfg = config(*MEMBERS)
+  network = unet.build(cfg.model, cfg.input, 3, 'float32', seed=1)
+  images = tf.constant(np.random.default_rng(0).normal(size=(3, 32, 32, 1)), tf.float32)
+  alone = [unet.run(network, images, [tf.constant([[k]])], training=False).numpy() for k in range(3)]
+  assert np.abs(alone[0] - alone[1]).max() > 1e-2 and np.abs(alone[1] - alone[2]).max() > 1e-2
+  mixed = unet.run(network, images, [tf.constant([[2], [0], [1]])], training=False)
+  for row, member in enumerate((2, 0, 1)):
+    np.testing.assert_allclose(mixed[row], alone[member][row], rtol=1e-4, atol=1e-5)
+  quiet = unet.run(network, images, unet.no_noise(cfg.model), training=False)
+  np.testing.assert_array_equal(quiet, alone[0])
+
+
+def test_without_spread_members_are_the_network_without():
+  cfg, plain = config(*MEMBERS, 'model.member_spread=0'), config()
+  one, other = (unet.build(c.model, c.input, 3, 'float32', seed=1) for c in (cfg, plain))
+  np.testing.assert_allclose(asked(one, cfg)[1], asked(other, plain)[1], rtol=1e-5, atol=1e-6)
+
+
+def test_in_training_members_are_drawn_and_in_passes_they_come_in_order():
+  cfg = config(*MEMBERS, *VARIATIONAL).model
+  np.testing.assert_array_equal(unet.draw_noise(seeds.tensor(1), 3, cfg)[-1], [[0], [1], [2]])
+  words, drawn = unet.training_noise(seeds.tensor(1), 3000, cfg)
+  np.testing.assert_array_equal(words, unet.draw_noise(seeds.tensor(1), 3000, cfg)[0])
+  np.testing.assert_allclose(np.bincount(drawn[:, 0]) / 3000, 1 / 3, atol=0.03)
+  np.testing.assert_array_equal(drawn, unet.training_noise(seeds.tensor(1), 3000, cfg)[-1])
+  assert not np.array_equal(drawn, unet.training_noise(seeds.tensor(2), 3000, cfg)[-1])
+
+
+def test_a_step_trains_the_members_of_its_images_and_no_other():
+  cfg = config('model.members=12', 'model.members_at=up0', 'train.optimizer=adam')
+  state = train.State(cfg, 3, 8, seed=0)
+  affine = state.network.model.get_layer('up0_member1')
+  before = affine.gain.numpy()
+  images = tf.constant(np.random.default_rng(0).normal(size=(4, 32, 32, 1)), tf.float32)
+  state.train_step(tf.constant(0, tf.int64), images, tf.fill([4, 3, 2], 9.0), tf.constant(0.01))
+  moved = set(np.flatnonzero((affine.gain.numpy() != before).any(1)))
+  seed = seeds.fold_in(seeds.tensor(0, 'dropout'), tf.constant(0, tf.int64))
+  assert moved == set(unet.training_noise(seed, 4, cfg.model)[-1].numpy()[:, 0]) and len(moved) > 1

@@ -24,10 +24,12 @@ def config(*fields):
 
 DROPOUT = ('model.dropout_rate=0.5', 'model.dropout_at=down1')
 FLIPOUT = ('model.variational_at=down1,up0', 'model.posterior_scale=0.5')
+MEMBERS = ('model.members=3', 'model.members_at=down1,up0')
 SAMPLERS = {
     'baseline': (config(), SamplerConfig()),
     'mc_dropout': (config(*DROPOUT), SamplerConfig('passes', 4, chunk=2)),
     'flipout': (config(*FLIPOUT), SamplerConfig('passes', 3)),
+    'film_ensemble': (config(*MEMBERS), SamplerConfig('passes', 3)),
     'ensemble': (config(), SamplerConfig('members', 2)),
     'gaussian': (config('model.head=gaussian'), SamplerConfig()),
 }
