@@ -19,6 +19,16 @@ EXPERIMENTS = {
         'smoke': ['model.name=flipout', 'model.variational_at=down2,up1,up0',
                   'sampler.kind=passes', 'sampler.num_samples=3'],
     },
+    'film_ensemble': {
+        'default': ['model.name=film_ensemble', 'model.members=4',
+                    'model.members_at=down3,down4,up3,up2,up1,up0', 'sampler.kind=passes',
+                    'sampler.num_samples=4'],
+        'thesis': ['model.name=film_ensemble', 'model.members=4',
+                   'model.members_at=down3,down4,up3,up2,up1,up0', 'sampler.kind=passes',
+                   'sampler.num_samples=4'],
+        'smoke': ['model.name=film_ensemble', 'model.members=2', 'model.members_at=down1,down2,up1,up0',
+                  'sampler.kind=passes', 'sampler.num_samples=2'],
+    },
     'ensemble': {
         'default': ['sampler.kind=members', 'sampler.num_samples=5'],
         'thesis': ['sampler.kind=members', 'sampler.num_samples=15'],

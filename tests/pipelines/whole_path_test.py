@@ -38,7 +38,8 @@ def one(folder, pattern):
 
 
 @pytest.mark.parametrize('model,samples', [
-    ('baseline', 1), ('mc_dropout', 3), ('flipout', 3), ('ensemble', 2), ('gaussian', 1)])
+    ('baseline', 1), ('mc_dropout', 3), ('flipout', 3), ('film_ensemble', 2), ('ensemble', 2),
+    ('views', 5), ('gaussian', 1)])
 def test_model_is_trained_evaluated_and_pushed(work, model, samples):
   done = run(work, f'--model={model}')
   for label in ('report:', 'SavedModel:', 'TensorBoard logs:', 'MRE', 'uncertainty:', 'best measure',

@@ -10,8 +10,8 @@ from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, resolve
 def test_every_combination_is_an_experiment(model, preset, dataset):
   experiment = resolve(model, preset, [], dataset, '' if dataset == 'phantom' else '/data', 3)
   assert (experiment.name, experiment.preset, experiment.seed) == (model, preset, 3)
-  kinds = {'baseline': 'one', 'mc_dropout': 'passes', 'flipout': 'passes', 'ensemble': 'members',
-           'gaussian': 'one'}
+  kinds = {'baseline': 'one', 'mc_dropout': 'passes', 'flipout': 'passes', 'film_ensemble': 'passes',
+           'ensemble': 'members', 'views': 'views', 'gaussian': 'one'}
   assert experiment.sampler.kind == kinds[model]
 
 
