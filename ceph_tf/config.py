@@ -405,13 +405,15 @@ class Experiment:
              f'{len(self.model.filters)} model.filters')
     if self.sampler.kind == 'passes':
       self._check_passes()
+    if self.model.members and self.sampler.kind in ('passes', 'views'):  # each answers once
+      _check(self.sampler.num_samples == self.model.members, 'sampler.num_samples', self.sampler.num_samples,
+             f'{self.model.members}, the number of model.members, when sampler.kind={self.sampler.kind}')
 
   def _check_passes(self) -> None:
     model, when = self.model, 'when sampler.kind=passes'
     if model.members:
-      _check(self.sampler.num_samples == model.members, 'sampler.num_samples', self.sampler.num_samples,
-             f'{model.members}, the number of model.members, {when}')
-    elif model.variational_at:
+      return
+    if model.variational_at:
       _check(model.posterior_scale > 0 or model.dropout_rate > 0 and model.dropout_at != (),
              'model.posterior_scale', model.posterior_scale, f'> 0 {when}')
     else:

@@ -19,7 +19,7 @@ from pipelines.artifacts import InfraBlessing
 from pipelines.dsl import ComponentError
 
 _BATCHES = 16  # in a part: some seconds of work
-# Two calls of a SavedModel at once were seen to wait for each other on two cores: one at a time.
+# One call of a SavedModel uses all cores; two at once stood still once, see BUILD.md.
 _IN_WORK = 1  # batches
 _TIME = 'milliseconds_per_row'  # in a part's file, beside the answers
 

@@ -92,6 +92,8 @@ def test_passes_need_noise_of_some_kind():
   assert overrides.override(Experiment(), [*members, 'sampler.num_samples=4']).model.members == 4
   with pytest.raises(ConfigError, match='sampler.num_samples=5: allowed is 4, the number of model.members'):
     overrides.override(Experiment(), [*members, 'sampler.num_samples=5'])
+  with pytest.raises(ConfigError, match='allowed is 4, .* when sampler.kind=views'):
+    overrides.override(Experiment(), [*members, 'sampler.num_samples=5', 'sampler.kind=views'])
   with pytest.raises(ConfigError, match=r'model.members_at=\(\): allowed is a block or more'):
     overrides.override(Experiment(), ['model.members=4'])
   with pytest.raises(ConfigError, match="model.norm='none': allowed is batch or group with model.members"):

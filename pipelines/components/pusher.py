@@ -34,7 +34,7 @@ enable_large_batch_splitting { value: true }
 max_batch_size { value: 32 }
 # To wait 10 ms for company is nothing beside the time a film takes.
 batch_timeout_micros { value: 10000 }
-# One: two batches at once were seen to wait for each other; TensorFlow uses all cores for each.
+# One, which uses all cores: with more, a glibc before 2.41 may lose a wake-up, and a batch stand still.
 num_batch_threads { value: 1 }
 # Whoever would wait longer than for 16 batches is told at once (UNAVAILABLE) and may ask again.
 max_enqueued_batches { value: 16 }
