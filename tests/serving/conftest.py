@@ -30,6 +30,7 @@ SAMPLERS = {
     'mc_dropout': (config(*DROPOUT), SamplerConfig('passes', 4, chunk=2)),
     'flipout': (config(*FLIPOUT), SamplerConfig('passes', 3)),
     'film_ensemble': (config(*MEMBERS), SamplerConfig('passes', 3)),
+    'views': (config(), SamplerConfig('views', 3)),
     'ensemble': (config(), SamplerConfig('members', 2)),
     'gaussian': (config('model.head=gaussian'), SamplerConfig()),
 }

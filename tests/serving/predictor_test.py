@@ -20,7 +20,7 @@ def ask(folder, files, spacing_mm=None, signature='serving_default'):
 
 
 @pytest.fixture(scope='module', params=[
-    'baseline', 'mc_dropout', 'flipout', 'film_ensemble', 'ensemble', 'gaussian'])
+    'baseline', 'mc_dropout', 'flipout', 'film_ensemble', 'views', 'ensemble', 'gaussian'])
 def raw(request, predictor, tmp_path_factory):
   """Name and folder of a model of which nothing was fitted."""
   folder = tmp_path_factory.mktemp('export') / request.param
@@ -33,8 +33,8 @@ def test_signatures(raw, pictures):
   signatures = tf.saved_model.load(str(folder)).signatures
   assert set(signatures) == {'serving_default', 'predict_image', 'mean_heatmap', 'preprocess', 'features'}
   answers = ask(folder, pictures)
-  samples = {'baseline': 1, 'mc_dropout': 4, 'flipout': 3, 'film_ensemble': 3, 'ensemble': 2,
-             'gaussian': 1}[model]
+  samples = {'baseline': 1, 'mc_dropout': 4, 'flipout': 3, 'film_ensemble': 3, 'views': 3,
+             'ensemble': 2, 'gaussian': 1}[model]
   batch = len(pictures)
   assert {name: tuple(value.shape) for name, value in answers.items()} == {
       'points_px': (batch, 19, 2), 'samples_px': (batch, samples, 19, 2),
