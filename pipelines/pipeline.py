@@ -84,7 +84,7 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
     nodes.append(pusher(
         servable=servable, blessing=evaluation['blessing'], infra=blessing,
         evaluation=evaluation['evaluation'],
-        model_name=f'{experiment.name}_{experiment.data.dataset}', destination=destination,
+        model_name=pushed_name(experiment), destination=destination,
         name=f'{prefix}pusher'))
   if not fit:
     return nodes  # nothing to take thresholds and regions from
@@ -106,6 +106,12 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
     nodes += _stress(experiment, examples, servable, blessing, inferrer_calibration['predictions'],
                      title, prefix)
   return nodes
+
+
+def pushed_name(experiment: Experiment) -> str:
+  """The folder of its versions; presets do not replace each other, or a smoke test would a good model."""
+  preset = [] if experiment.preset == 'default' else [experiment.preset]
+  return '_'.join([experiment.name, experiment.data.dataset, *preset])
 
 
 def _check_volume(experiment: Experiment) -> None:

@@ -52,7 +52,8 @@ def newest_model(folder: pathlib.Path) -> pathlib.Path:
       newest += [there[max(there)]] if there else []
     if newest:
       return max(newest, key=lambda path: (path / 'saved_model.pb').stat().st_mtime)
-  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; `python -m pipelines.run` makes one')
+  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; the one in the box '
+                    'lies in the folder of the project, and `python -m pipelines.run` makes others')
 
 
 def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
@@ -90,17 +91,19 @@ def _with_bar(outcomes: Iterator, total: int, ctrl_c: console.CtrlC) -> Iterator
 
 def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
   from ceph_tf.serving import intake
-  read, referred, refused = 0, 0, []
+  read, referred, unjudged, refused = 0, 0, 0, []
   for outcome in outcomes:
     read += 1
-    referred += outcome.refer
+    referred += bool(outcome.refer)
+    unjudged += outcome.status == 'ok' and outcome.refer is None
     if outcome.status != 'ok':
       refused.append(outcome)
   print(f'written to {intake.shown(out)}')
   for outcome in refused:
     print(f'refused: {intake.shown(outcome.source.path)}: {outcome.reason} '
           f'(see {outcome.source.name}.json)')
-  print(f'read {read}, answered {read - len(refused)}, refused {len(refused)}, referred {referred}')
+  print(f'read {read}, answered {read - len(refused)}, refused {len(refused)}, referred {referred}'
+        + (f'; {unjudged} not judged: the model has no referral policy' if unjudged else ''))
   return 3 if refused else 0
 
 

@@ -27,6 +27,7 @@ PLANES = (
 _MEANING = ('SN sella-nasion, FH Frankfort (Po-Or), PP palatal (PNS-ANS), MP mandibular (Go-Me), '
             'thin: N-A, N-B, N-Pog, Ar-Go')
 _BEYOND = 0.18  # of its length
+DOUBTFUL_MM = 4.0  # the last radius of the success detection rates
 
 
 def draw(gray: np.ndarray, document: dict):
@@ -67,10 +68,19 @@ def warnings(document: dict) -> list[tuple[str, str]]:
     found.append(('#b3002d', f'REFER: a doctor must check every point. {_why(referral)}'))
   if referral['refer'] is None:
     found.append(('#7a4b00', f'No referral policy: {_reason(model["refer"])}'))
+  if not referral['refer'] and (far := doubtful(document)):
+    found.append(('#7a4b00', f'Check: {", ".join(far)} (region of more than {DOUBTFUL_MM:g} mm).'))
   if not any(landmark['region'] for landmark in document['landmarks']):
     found.append(('#7a4b00', f'No regions: {_reason(model["regions"])}. '
                   'The accuracy of these points is unknown.'))
   return found
+
+
+def doubtful(document: dict) -> list[str]:
+  """Short names and radii of landmarks whose region is larger than an error that all call gross."""
+  radii = {plots.short_name(landmark['name']): (landmark['region'] or {}).get('radius_mm')
+           for landmark in document['landmarks']}
+  return [f'{name} {radius:.0f} mm' for name, radius in radii.items() if radius and radius > DOUBTFUL_MM]
 
 
 def _reason(words: str) -> str:
@@ -223,8 +233,9 @@ def _foot(figure, document: dict, page_height: float) -> None:
   x, y = 0.1, _FOOT_IN - 0.18
   if any(landmark['region'] for landmark in document['landmarks']) and model['coverage']:
     share = f'{100 * model["coverage"]:g}'
-    _text(figure, x, y, f'ellipse: holds the true point with {share} %', 2.9, _FONT - 1)
-    x += 2.75
+    words = 'not on an X-ray like this' if document['referral']['refer'] else 'probability'
+    _text(figure, x, y, f'ellipse: holds the true point with {share} % {words}', 3.3, _FONT - 1)
+    x += 3.15
   if model['bins'] and document['landmarks'][0]['bin'] is not None:
     _text(figure, x, y, 'certain', 0.6, _FONT - 1)
     x += 0.55

@@ -8,7 +8,7 @@ import typing
 import cv2
 import numpy as np
 
-from ceph_tf.evaluation import plots, report
+from ceph_tf.evaluation import overlay, plots, report
 
 PICTURE_PX = 1100  # height of a picture in the page
 _MARK = '<!-- here -->'
@@ -30,8 +30,9 @@ class Page:
     title = html.escape(f'Landmarks by {model["name"]}{version}')
     head, self._tail = report.page(title, [
         f'<h1>{title}</h1>', _facts(model, date),
-        '<p class="note">Computed, and to be checked by a doctor. Positions are those of the JSON file of '
-        'each image; a summary is at the end.</p>', _MARK]).split(_MARK)
+        '<p class="note">For research, not a medical device: computed, and to be checked by a '
+        'doctor. Positions are those of the JSON file of each image; a summary is at the end.</p>',
+        _MARK]).split(_MARK)
     file.write(head)
 
   def add(self, document: dict, png: bytes | None) -> None:
@@ -52,8 +53,9 @@ class Page:
 
 def _facts(model: dict, date: str) -> str:
   rows = {'Regions': model['regions'] if model['coverage'] is None else
-                     f'hold the true point with {100 * model["coverage"]:g} %',
-          'Referral': model['refer'], 'Lineage': model['lineage_sha256'] or 'unknown', 'Date': date}
+                     f'hold the true point with {100 * model["coverage"]:g} % probability, on X-rays '
+                     'like those they were calibrated on',
+          'Referral rule': model['refer'], 'Lineage': model['lineage_sha256'] or 'unknown', 'Date': date}
   items = ''.join(f'<dt>{key}</dt><dd>{html.escape(value)}</dd>' for key, value in rows.items())
   return f'<dl>{items}</dl>'
 
@@ -64,6 +66,8 @@ def _referral(document: dict) -> str:
                 False: ('yes', 'not referred'), None: ('no', 'no referral policy')}[refer]
   rows = [('OOD score', 'ood_score'), ('p-value of it', 'ood_p_value'),
           ('p-value of its uncertainty', 'uncertainty_p_value')]
+  if refer is not True and (far := overlay.doubtful(document)):
+    words += f'; check {", ".join(far)}'
   figures = '; '.join(f'{words} {report.number(document["referral"][key], 3)}' for words, key in rows)
   spacing = document['image']
   known = (f'{spacing["spacing_mm"]:.4g} mm per pixel' if spacing['spacing_mm'] is not None else '')

@@ -80,7 +80,8 @@ class Client:
     with np.errstate(over='ignore'):  # beyond float32 is infinite, which has a status
       spacing = np.full(len(files), np.nan) if spacing_mm is None else np.asarray(spacing_mm, np.float32)
     if spacing.shape != (len(files),):
-      raise ValueError(f'spacing_mm of shape {spacing.shape} for {len(files)} images: allowed is one each')
+      raise ValueError(f'spacing_mm of shape {spacing.shape} for {len(files)} images: '
+                       'allowed is a list, one each')
     return self._repeated(lambda left_s: self._predict(files, spacing.tolist(), left_s))
 
   def status(self) -> dict[int, str]:

@@ -194,4 +194,7 @@ def _decodable(data: bytes) -> bytes:
     if height * width > admission.MAX_PIXELS or samples > _MAX_SAMPLES:
       raise DataError(f'the {kind.upper()} image is {width} x {height} pixels of {samples} samples; '
                       f'allowed are {admission.MAX_PIXELS} pixels of {_MAX_SAMPLES}')
+  if kind == 'jpeg' and (orientation := codec.exif_orientation(data)) != 1:
+    raise DataError(f'the JPEG image is stored turned (EXIF orientation {orientation}), so that viewers and '
+                    'pixels disagree; save it upright')
   return codec.to_decodable(data)

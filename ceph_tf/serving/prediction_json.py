@@ -54,15 +54,16 @@ def answered(source: intake.Source, film: intake.Film, size_hw: tuple[int, int],
     model: which answered.
   """
   spacing = number(film.spacing_mm)
+  refer = bool(answer['refer']) if 'refer' in answer else None
   return refused(source, 'ok', '', model) | {
       'reason': None,
       'image': {'width_px': size_hw[1], 'height_px': size_hw[0], 'spacing_mm': spacing,
                 'spacing_origin': film.spacing_origin},
       'referral': {
-          'refer': bool(answer['refer']) if 'refer' in answer else None,
+          'refer': refer,
           **{name: number(answer.get(name)) for name in ('ood_score', 'ood_p_value', 'uncertainty_p_value')}},
       'landmarks': [_landmark(k, name, answer, model, spacing) for k, name in enumerate(model.landmarks)],
-      'measurements': _measurements(answer, film.spacing_mm) if model.landmarks == LANDMARKS else {}}
+      'measurements': _measurements(answer, film.spacing_mm, refer) if model.landmarks == LANDMARKS else {}}
 
 
 def text(document: dict) -> str:
@@ -128,21 +129,22 @@ def ellipse(matrix_px2: np.ndarray) -> tuple[tuple[float, float], float]:
   return (float(long), float(short)), 90 - (90 - angle) % 180
 
 
-def _measurements(answer: Mapping, spacing_mm: float) -> dict:
+def _measurements(answer: Mapping, spacing_mm: float, refer: bool | None) -> dict:
+  """All of them; of an image that is referred none is decided, for its intervals are not to be trusted."""
   found = clinical.propagate(answer['points_px'][None], answer['covariance_px2'][None],
                              np.array([spacing_mm]), seeds.rng(0, 'measurements'))
-  return {name: _measurement(name, {key: value[0] for key, value in values.items()})
+  return {name: _measurement(name, {key: value[0] for key, value in values.items()}, refer)
           for name, values in found.items()}
 
 
-def _measurement(name: str, found: Mapping) -> dict:
+def _measurement(name: str, found: Mapping, refer: bool | None) -> dict:
   norm = clinical.MEASUREMENTS[name]
   known = math.isfinite(found['value'])
   class_ = int(found['class']) if known else None
+  decided = bool(found['decided']) and not refer
   return {'value': number(found['value']), 'unit': norm.unit, 'sd': number(found['sd']),
           'low': number(found['low']), 'high': number(found['high']), 'interval': clinical.INTERVAL,
-          'class': class_, 'decided': bool(found['decided']) if known else None,
-          'finding': finding(norm, class_, bool(found['decided'])),
+          'class': class_, 'decided': decided if known else None, 'finding': finding(norm, class_, decided),
           'class_probabilities': ({str(k): float(p) for k, p in enumerate(found['probability'])}
                                   if known else None),
           'normal': list(norm.normal), 'norm_source': norm.source}

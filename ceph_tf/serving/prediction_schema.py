@@ -14,9 +14,11 @@
                   null where the model states none. Ellipse: r' C^-1 r <= 1 with C = `matrix_px2`;
                   its angle is that of the longer semi-axis, from x towards y (down)
     measurements  value, standard deviation, the interval `low`..`high` of probability `interval`,
-                  class (see ceph_tf/evaluation/clinical.py) and its probabilities, `decided`: all
-                  of the interval is of one class; `finding` in words; the `normal` range and its source.
-                  Empty where the landmarks are not the 19 of the norm
+                  `class` of the value, a number of the challenge (1 normal; above and below are 2 or 3
+                  as ceph_tf/evaluation/clinical.py lists them) and the probabilities of all classes;
+                  `decided`: all of the interval is of one class, and the image is not referred;
+                  `finding` in words; the `normal` range and its source. Empty where the landmarks are
+                  not the 19 of the norm
 
 Lengths in mm are null where the spacing is unknown.
 """

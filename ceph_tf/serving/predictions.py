@@ -34,12 +34,13 @@ _MEASUREMENT_FIELDS = (
 
 
 class Outcome(typing.NamedTuple):
-  """What became of a source: the status of its document, why it is refused ('' if not), and the referral."""
+  """What became of a source: the status of its document, why it is refused ('' if not), and the referral,
+  None where the model has no policy for one."""
 
   source: Source
   status: str
   reason: str
-  refer: bool
+  refer: bool | None
 
 
 def predict(sources: Iterable[Source], model: Model, out: pathlib.Path, spacing_mm: float | None = None,
@@ -74,8 +75,8 @@ def predict(sources: Iterable[Source], model: Model, out: pathlib.Path, spacing_
         if page:
           page.add(document, png)
         ok = document['status'] == 'ok'
-        refer = ok and bool(document['referral']['refer'])
-        counts += (1, ok, refer)
+        refer = document['referral']['refer'] if ok else None
+        counts += (1, ok, bool(refer))
         yield Outcome(source, document['status'], document['reason'] or '', refer)
     if page:
       page.end(*map(int, counts))

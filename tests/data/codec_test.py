@@ -99,3 +99,27 @@ def test_a_flipped_bit_in_a_png_is_found():
   data[200] ^= 1
   with pytest.raises(DataError, match='checksum'):
     codec.check_whole(bytes(data))
+
+
+def with_orientation(value, order='<', name=b'Exif\0\0', tag=0x0112):
+  """A JPEG file whose EXIF block has one entry, of a short."""
+  mark = b'II' if order == '<' else b'MM'
+  block = name + mark + struct.pack(f'{order}HIHHHIHHI', 42, 8, 1, tag, 3, 1, value, 0, 0)
+  jpeg = encode('.jpg', GRAY)
+  return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(block) + 2) + block + jpeg[2:]
+
+
+@pytest.mark.parametrize('order', '<>')
+@pytest.mark.parametrize('value', [1, 3, 6, 8])
+def test_orientation_is_read_as_opencv_reads_it(order, value):
+  data = with_orientation(value, order)
+  assert codec.exif_orientation(data) == value
+  turned = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+  assert turned.shape == ((37, 50) if value < 5 else (50, 37))
+
+
+@pytest.mark.parametrize('data', [
+    encode('.jpg', GRAY), with_orientation(0), with_orientation(9), with_orientation(6, name=b'Else\0\0'),
+    with_orientation(6, tag=0x0100), with_orientation(6)[:30], b'\xff\xd8\xff\xe1\0\x0aExif\0\0II'])
+def test_without_a_valid_orientation_it_is_upright(data):
+  assert codec.exif_orientation(data) == 1

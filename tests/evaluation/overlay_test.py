@@ -95,6 +95,23 @@ def test_a_referred_image_says_so_and_why():
   assert 'cannot be compared' in overlay.warnings(unknown)[0][1]
 
 
+def test_a_landmark_that_may_be_far_off_is_named_though_the_image_is_not_referred():
+  landmarks = copy.deepcopy(DOCUMENT['landmarks'])
+  for k, radius in ((2, 4.0), (15, 13.2), (16, None)):
+    landmarks[k]['region']['radius_mm'] = radius
+  document = changed(landmarks=landmarks)
+  assert [w for _, w in overlay.warnings(document)] == ["Check: Pog' 13 mm (region of more than 4 mm)."]
+  assert any("Pog' 13 mm" in w for w in words(draw(document)))
+  referred = document | {'referral': {'refer': True, 'ood_p_value': 0.04, 'uncertainty_p_value': 0.9}}
+  assert len(overlay.warnings(referred)) == 1  # every point is to be checked
+
+
+@pytest.mark.parametrize('refer,expected', [
+    (False, '90 % probability'), (True, '90 % not on an X-ray like this')])
+def test_what_an_ellipse_holds_is_not_said_of_a_referred_image(refer, expected):
+  assert any(expected in w for w in words(draw(changed(referral={'refer': refer}))))
+
+
 def test_a_model_without_calibration_is_drawn_and_says_what_is_missing():
   bare = [{**landmark(k), 'region': None, 'bin': None} for k in range(19)]
   document = changed(landmarks=bare, referral={'refer': None}, model={

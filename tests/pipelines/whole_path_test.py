@@ -45,7 +45,7 @@ def test_model_is_trained_evaluated_and_pushed(work, model, samples):
   for label in ('report:', 'SavedModel:', 'TensorBoard logs:', 'MRE', 'uncertainty:', 'best measure',
                 'at least 9 calibration images'):
     assert label in done.stdout
-  pushed = work / 'pushed' / f'{model}_phantom' / '1'
+  pushed = work / 'pushed' / f'{model}_phantom_smoke' / '1'
   assert (pushed / 'saved_model.pb').is_file()
   assert json.loads((pushed / 'evaluation.json').read_text('utf-8'))['images'] == 8
   lineage = run(work, f'--lineage={pushed}').stdout
@@ -61,7 +61,7 @@ def test_an_unchanged_run_computes_nothing_again(work):
   run(work, '--model=baseline')
   again = run(work, '--model=baseline').stdout
   assert again.count('cached') == 21  # all but the pusher, which looks at its destination
-  assert not (work / 'pushed/baseline_phantom/2').exists()
+  assert not (work / 'pushed/baseline_phantom_smoke/2').exists()
 
 
 def test_first_member_of_an_ensemble_is_the_baseline(work):
@@ -80,7 +80,7 @@ def test_all_compares_three_models_with_the_thesis(work):
 
 
 def test_a_pushed_model_says_why_it_states_no_regions(work):
-  extra = work / 'pushed' / 'baseline_phantom' / '1' / 'assets.extra' / 'calibration.json'
+  extra = work / 'pushed' / 'baseline_phantom_smoke' / '1' / 'assets.extra' / 'calibration.json'
   words = json.loads(extra.read_text('utf-8'))
   assert words['regions'].startswith('absent') and words['refer'].startswith('absent')  # 4 images
   assert len(words['thresholds']) == 19

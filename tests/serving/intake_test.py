@@ -185,6 +185,15 @@ def test_what_is_refused_before_the_model_sees_it(tmp_path, data, words):
   assert time.monotonic() - start < 5  # the bombs are not unfolded
 
 
+def test_a_picture_that_viewers_turn_is_refused(tmp_path):
+  jpeg = files.picture('.jpg')
+  block = b'Exif\0\0II' + struct.pack('<HIHHHIHHI', 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
+  head = b'\xff\xe1' + struct.pack('>H', len(block) + 2)
+  (tmp_path / 'x.jpg').write_bytes(jpeg[:2] + head + block + jpeg[2:])
+  with pytest.raises(DataError, match=r'stored turned \(EXIF orientation 6\).*save it upright'):
+    intake.read(tmp_path / 'x.jpg')
+
+
 def test_a_png_bomb_is_left_to_the_model_which_reads_its_header_first(tmp_path):
   data = files.picture()
   header = struct.pack('>4sII5B', b'IHDR', 30000, 30000, 8, 0, 0, 0, 0)

@@ -93,6 +93,15 @@ def test_a_model_without_calibration():
   assert found['model']['regions'] == 'absent: nothing was calibrated'
 
 
+def test_nothing_is_decided_about_a_referred_image():
+  sharp = {'covariance_px2': np.broadcast_to(1e-6 * np.eye(2, dtype=np.float32), (19, 2, 2))}
+  findings = {refer: document(refer=np.bool_(refer), **sharp)['measurements'] for refer in (False, True)}
+  assert all(found['decided'] for found in findings[False].values())
+  assert not any(found['decided'] for found in findings[True].values())
+  assert {found['finding'] for found in findings[True].values()} == {'cannot be decided'}
+  assert [f['value'] for f in findings[True].values()] == [f['value'] for f in findings[False].values()]
+
+
 def test_a_landmark_without_region():
   matrices = answer()['region_ellipse_px2'].copy()
   matrices[4] = np.nan

@@ -36,6 +36,13 @@ def test_what_cannot_be_compared_is_refused(models, overrides, words):
     pipeline.build_tradeoff(resolved(models, *overrides), '')
 
 
+def test_presets_are_pushed_to_folders_of_their_own():
+  names = {preset: pipeline.pushed_name(experiments.resolve('baseline', preset, [], '', '', 0))
+           for preset in ('default', 'smoke', 'thesis')}
+  assert names == {'default': 'baseline_phantom', 'smoke': 'baseline_phantom_smoke',
+                   'thesis': 'baseline_phantom_thesis'}
+
+
 def test_rounds_are_summed_up_by_medians():
   rounds = [{'milliseconds': [10, 12, 14], 'peak_memory_mib': 700},
             {'milliseconds': [20, 22, 24], 'peak_memory_mib': 720},
