@@ -50,7 +50,7 @@ def nll(activation: tf.Tensor, numbers: tf.Tensor, points_px: tf.Tensor, cfg: Ne
   """Beta-NLL of landmarks under the normal distributions of a gaussian head.
 
   The heatmap is taken as it is: where a landmark lies is taught by the loss of heatmaps alone, or
-  accuracy would be traded for likelihood. The features below learn from both.
+  accuracy would be traded for likelihood (see `ModelConfig.spread_gradient` for the features).
 
   Args:
     activation, numbers: see `spread.split`.

@@ -7,12 +7,15 @@ with the heatmap as their weight. It is trained by the beta-NLL (Seitzer et al.,
 and scales are in pixels of the heatmap.
 """
 
+import math
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-NUMBERS = 3  # per landmark: l11, l21, l22 of the lower triangular scale, before `scale_tril`
-FLOOR_PX = 0.05  # of l11 and l22: a landmark may be hit exactly, and no density is infinite
-FAR = 5.0  # standard deviations
+NUMBERS = 3  # per landmark: log l11, l21 / l22, log l22 of the lower triangular scale
+START_PX = 10.0  # l11 and l22 where the numbers are 0: about what an untrained network misses by
+LARGEST_PX = 100.0  # of l11 and l22, and its inverse the smallest: no density is infinite
+FAR = 3.0  # standard deviations
 
 
 def channels(head: str) -> int:
@@ -28,8 +31,8 @@ def split(output: tf.Tensor, head: str) -> tuple[tf.Tensor, tf.Tensor | None]:
     head: `ModelConfig.head`.
 
   Returns:
-    Heatmaps [B, h, w, L], and the numbers behind the scale [B, h, w, 3 L]: l11 of all landmarks,
-    then l21, then l22; None without a gaussian head.
+    Heatmaps [B, h, w, L], and the numbers behind the scale [B, h, w, 3 L]: the first of `NUMBERS` of
+    all landmarks, then the second, then the third; None without a gaussian head.
   """
   if head != 'gaussian':
     return output, None
@@ -40,15 +43,23 @@ def split(output: tf.Tensor, head: str) -> tuple[tf.Tensor, tf.Tensor | None]:
 def scale_tril(numbers: tf.Tensor, density: tf.Tensor) -> tf.Tensor:
   """Numbers [B, h, w, 3 L], pooled by densities [B, h, w, L], as lower triangular [B, L, 2, 2].
 
-  The diagonal is a softplus, not an exponential: on an X-ray like none before it stays finite. No
-  gradient reaches the density: a heatmap must not move to where the numbers are convenient.
+  Logarithms, because scales fall from dozens of pixels to a tenth of one while a network learns.
+  They are clipped, so that nothing overflows on an X-ray like none before, but their gradient is
+  not: a landmark that is driven to a bound comes back. l21 is relative to l22, so that the
+  correlation stays while scales change. No gradient reaches the density: a heatmap must not move to
+  where the numbers are convenient.
   """
   _, height, width, landmarks = density.shape
   numbers = tf.reshape(numbers, [-1, height, width, NUMBERS, landmarks])
   pooled = tf.reduce_sum(numbers * tf.stop_gradient(density)[:, :, :, None], [1, 2])
-  l11, l21, l22 = tf.unstack(pooled, axis=1)
-  l11, l22 = tf.nn.softplus(l11) + FLOOR_PX, tf.nn.softplus(l22) + FLOOR_PX
-  return tf.stack([tf.stack([l11, tf.zeros_like(l11)], -1), tf.stack([l21, l22], -1)], -2)
+  log_l11, ratio, log_l22 = tf.unstack(pooled, axis=1)
+  l11, l22 = tf.exp(_clipped(log_l11)), tf.exp(_clipped(log_l22))
+  return tf.stack([tf.stack([l11, tf.zeros_like(l11)], -1), tf.stack([ratio * l22, l22], -1)], -2)
+
+
+def _clipped(log: tf.Tensor) -> tf.Tensor:
+  log, bound = log + math.log(START_PX), math.log(LARGEST_PX)
+  return tf.stop_gradient(tf.clip_by_value(log, -bound, bound)) + (log - tf.stop_gradient(log))
 
 
 def normal(points_px: tf.Tensor, scale: tf.Tensor) -> tfp.distributions.MultivariateNormalTriL:
@@ -61,13 +72,13 @@ def beta_nll(distribution: tfp.distributions.MultivariateNormalTriL, truth_px: t
   """Negative log-likelihood of each truth times its variance to the power of beta.
 
   The weight is l11 l22 to the power of beta, a constant to the gradient. With 0 it is the plain
-  likelihood, whose gradient by a scale l is (1 - z^2) / l and hardly sees landmarks of large
-  variance; with 0.5 all count alike, with 1 the most uncertain count most.
+  likelihood, and all landmarks have an equal say: its gradient by log l is 1 - z^2. The more beta,
+  the more the uncertain ones have.
 
   A truth more than `FAR` standard deviations away counts as if it were `FAR` away, in its direction:
   an untrained network misses by dozens of its pixels, and the squares of these would make Adam
-  deaf to all that comes later. Below, where a normal distribution has all but 4e-6 of its mass,
-  this is the exact likelihood.
+  deaf to all that comes later. Below, where a normal distribution has 98.9 % of its mass, this is
+  the exact likelihood.
 
   Args:
     distribution: of L landmarks of B images.

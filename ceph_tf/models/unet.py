@@ -123,7 +123,10 @@ class _Builder:
     heatmaps = self.conv(x, num_landmarks, 1, 'heatmaps', dtype='float32')
     if self.cfg.head != 'gaussian':
       return heatmaps
-    numbers = self.conv(x, spread.NUMBERS * num_landmarks, 1, 'spread', dtype='float32')
+    seen = keras.ops.stop_gradient(x)
+    if self.cfg.spread_gradient:
+      seen = seen + self.cfg.spread_gradient * (x - seen)  # the same values
+    numbers = self.conv(seen, spread.NUMBERS * num_landmarks, 1, 'spread', dtype='float32')
     return layers.Concatenate(name='output', dtype='float32')([heatmaps, numbers])
 
 

@@ -20,8 +20,8 @@ def config(*fields):
       'train.precision=float32', 'model.head=gaussian', *fields]).network
 
 
-def softplus(x):
-  return np.log1p(np.exp(x)) + spread.FLOOR_PX
+def exponential(x):
+  return np.clip(10 * np.exp(x), 0.01, 100)
 
 
 def test_split_takes_heatmaps_first_and_leaves_another_head_alone():
@@ -39,17 +39,18 @@ def test_scale_is_pooled_by_the_density_by_hand():
   found = spread.scale_tril(tf.constant(numbers), tf.constant(density)).numpy()
   for landmark in range(2):
     if landmark:
-      l11, l21, l22 = numbers[0, 1, 1, 1::2]
+      log_l11, ratio, log_l22 = numbers[0, 1, 1, 1::2]
     else:
-      l11, l21, l22 = 0.25 * numbers[0, 0, 1, 0::2] + 0.75 * numbers[0, 1, 0, 0::2]
-    expected = [[softplus(l11), 0], [l21, softplus(l22)]]
+      log_l11, ratio, log_l22 = 0.25 * numbers[0, 0, 1, 0::2] + 0.75 * numbers[0, 1, 0, 0::2]
+    l11, l22 = exponential(log_l11), exponential(log_l22)
+    expected = [[l11, 0], [ratio * l22, l22]]
     np.testing.assert_allclose(found[0, landmark], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_scale_stays_finite_and_above_its_floor():
+def test_scale_stays_within_its_bounds():
   numbers = tf.constant([-1e4, 5.0, 1e4], shape=[1, 1, 1, 3])
   scale = spread.scale_tril(numbers, tf.ones([1, 1, 1, 1]))[0, 0].numpy()
-  np.testing.assert_allclose(scale, [[spread.FLOOR_PX, 0], [5, 1e4]], rtol=1e-4)
+  np.testing.assert_allclose(scale, [[0.01, 0], [500, 100]], rtol=1e-4)
 
 
 @pytest.mark.parametrize('beta', [0.0, 0.5, 1.0])
@@ -62,19 +63,28 @@ def test_likelihood_is_that_of_scipy_times_the_weight(beta):
   assert float(found[0, 0]) == pytest.approx((0.8 * 1.5)**beta * expected, rel=1e-5)
 
 
-def test_a_truth_far_away_counts_as_one_at_five_standard_deviations():
+def test_a_scale_at_its_bounds_still_has_a_gradient():
+  numbers = tf.Variable(tf.constant([-1e3, 0.0, 1e3], shape=[1, 1, 1, 3]))
+  with tf.GradientTape() as tape:
+    distribution = spread.normal(tf.zeros([1, 1, 2]), spread.scale_tril(numbers, tf.ones([1, 1, 1, 1])))
+    loss = spread.beta_nll(distribution, tf.constant([[[0.02, 0.0]]]), tf.constant([[True]]), 0.0)
+  # 1 - z^2 by each logarithm: 0.02 px at 0.01 px, so it grows; nothing at 100 px, so it falls.
+  np.testing.assert_allclose(np.ravel(tape.gradient(loss, numbers))[[0, 2]], [1 - 4, 1], rtol=1e-3)
+
+
+def test_a_truth_far_away_counts_as_one_at_three_standard_deviations():
   def value_and_gradient(x):
     scale = tf.Variable([[[[2.0, 0.0], [0.0, 3.0]]]])
     with tf.GradientTape() as tape:
       distribution = spread.normal(tf.zeros([1, 1, 2]), scale)
       value = spread.beta_nll(distribution, tf.constant([[[x, 0.0]]]), tf.constant([[True]]), 0.0)
     return float(value[0, 0]), tape.gradient(value, scale).numpy()[0, 0]
-  at_five, gradient = value_and_gradient(10.0)
-  assert at_five == pytest.approx(12.5 + np.log(2 * np.pi * 6), rel=1e-5)
-  # d/dl of log l + x^2 / (2 l^2), at z = 5: (1 - z^2) / l.
-  assert gradient[0, 0] == pytest.approx((1 - 25) / 2, rel=1e-4)
+  at_three, gradient = value_and_gradient(6.0)
+  assert at_three == pytest.approx(4.5 + np.log(2 * np.pi * 6), rel=1e-5)
+  # d/dl of log l + x^2 / (2 l^2), at z = 3: (1 - z^2) / l.
+  assert gradient[0, 0] == pytest.approx((1 - 9) / 2, rel=1e-4)
   far, same = value_and_gradient(1000.0)
-  assert far == pytest.approx(at_five, rel=1e-4)
+  assert far == pytest.approx(at_three, rel=1e-4)
   np.testing.assert_allclose(same, gradient, rtol=1e-3)
 
 
@@ -97,8 +107,9 @@ def test_missing_landmarks_weigh_nothing(loss, missing):
   assert float(losses.of_output(output, tf.constant(points * np.nan), cfg)) == 0
 
 
-def test_the_likelihood_teaches_the_spread_and_the_features_but_not_the_heatmap():
-  cfg = config()
+@pytest.mark.parametrize('share', [0.0, 0.5, 1.0])
+def test_the_likelihood_teaches_the_spread_and_by_a_share_the_features_but_not_the_heatmap(share):
+  cfg = config(f'model.spread_gradient={share}')
   network = unet.build(cfg.model, cfg.input, 2, 'float32', seed=1)
   images = tf.random.stateless_normal([2, 32, 32, 1], [1, 2])
   points = tf.constant(seeds.rng(1).uniform(5, 25, (2, 2, 2)), tf.float32)
@@ -110,7 +121,11 @@ def test_the_likelihood_teaches_the_spread_and_the_features_but_not_the_heatmap(
     found = tape.gradient(value, variables, unconnected_gradients='zero')
     return {v.path: np.abs(g).max() for v, g in zip(variables, found, strict=True)}
   nll = gradients(lambda maps, numbers: losses.nll(maps, numbers, points, cfg))
-  assert nll['spread/kernel'] > 0 and nll['spread/bias'] > 0 and nll['down0_conv0/kernel'] > 0
+  assert nll['spread/kernel'] > 0 and nll['spread/bias'] > 0
+  network = unet.build(config('model.spread_gradient=1').model, cfg.input, 2, 'float32', seed=1)
+  whole = gradients(lambda maps, numbers: losses.nll(maps, numbers, points, cfg))
+  assert whole['down0_conv0/kernel'] > 0
+  assert nll['down0_conv0/kernel'] == pytest.approx(share * whole['down0_conv0/kernel'], rel=1e-4)
   assert nll['heatmaps/kernel'] == nll['heatmaps/bias'] == 0
   heatmap = gradients(lambda maps, numbers: losses.cross_entropy(maps, points, cfg.heatmap))
   assert heatmap['spread/kernel'] == 0 and heatmap['heatmaps/kernel'] > 0
@@ -131,7 +146,7 @@ def test_points_peaks_and_entropies_are_those_of_the_heatmap_alone():
 
 def test_the_covariance_becomes_that_of_the_truths():
   """Landmarks that doctors scatter by a known covariance, wide for a bright image, narrow for a dark."""
-  cfg, rng = config('model.filters=8,8', 'train.nll_beta=0.5'), seeds.rng(0, 'jitter')
+  cfg, rng = config('model.filters=8,8'), seeds.rng(0, 'jitter')
   network = unet.build(cfg.model, cfg.input, 1, 'float32', seed=0)
   roots = np.array([[[0.5, 0], [0, 1.0]], [[2.0, 0], [1.5, 1.0]]])
   kind = np.arange(64) % 2
@@ -163,6 +178,7 @@ def test_the_covariance_becomes_that_of_the_truths():
 @pytest.mark.parametrize('field, message', [
     ('model.head=gauss', "model.head='gauss': allowed is gaussian, heatmap; did you mean 'gaussian'"),
     ('train.nll_weight=0', 'train.nll_weight=0.0: allowed is > 0'),
+    ('model.spread_gradient=2', 'model.spread_gradient=2.0: allowed is 0..1'),
     ('train.nll_beta=1.5', r'train.nll_beta=1.5: allowed is 0..1')])
 def test_what_is_not_allowed_is_named(field, message):
   with pytest.raises(ConfigError, match=message):

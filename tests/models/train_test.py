@@ -79,6 +79,17 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(tmp_path, noise)
     np.testing.assert_array_equal(a, b)
 
 
+def test_a_gaussian_head_leaves_heatmaps_as_they_are_and_learns_beside_them(tmp_path):
+  kept = []
+  for head in ('heatmap', 'gaussian'):
+    fit(tiny(f'model.head={head}', 'train.epochs=2'), tmp_path / head,
+        lambda report, model: kept.append({w.path: w.numpy() for w in model.weights}))
+  plain, early, late = kept[1], kept[2], kept[3]
+  for path, weight in plain.items():
+    np.testing.assert_allclose(late[path], weight, rtol=1e-4, atol=1e-6)
+  assert np.abs(late['spread/kernel'] - early['spread/kernel']).max() > 1e-3
+
+
 def test_other_seed_other_weights(tmp_path):
   fit(tiny('train.epochs=1'), tmp_path / 'a', seed=1)
   fit(tiny('train.epochs=1'), tmp_path / 'b', seed=2)
