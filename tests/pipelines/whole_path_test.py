@@ -13,6 +13,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[2]
+PREDICTIONS = 'runs/store/bulk_inferrer/*/predictions/predictions.npz'
 
 
 def command(work, *flags):
@@ -37,11 +38,15 @@ def one(folder, pattern):
   return found[0]
 
 
-@pytest.mark.parametrize('model,samples', [
-    ('baseline', 1), ('mc_dropout', 3), ('flipout', 3), ('film_ensemble', 2), ('ensemble', 2),
-    ('views', 5), ('gaussian', 1)])
-def test_model_is_trained_evaluated_and_pushed(work, model, samples):
-  done = run(work, f'--model={model}')
+UNCHANGED_FILMS = ('--set', 'stress.images=0')  # that changed films are asked about is shown by three models
+
+
+@pytest.mark.parametrize('model,samples,flags', [
+    ('baseline', 1, ()), ('mc_dropout', 3, ()), ('ensemble', 2, ()), ('flipout', 3, UNCHANGED_FILMS),
+    ('film_ensemble', 2, UNCHANGED_FILMS), ('views', 5, UNCHANGED_FILMS), ('gaussian', 1, UNCHANGED_FILMS)])
+def test_model_is_trained_evaluated_and_pushed(work, model, samples, flags):
+  known = set(work.glob(PREDICTIONS))
+  done = run(work, f'--model={model}', *flags)
   for label in ('report:', 'SavedModel:', 'TensorBoard logs:', 'MRE', 'uncertainty:', 'best measure',
                 'at least 9 calibration images'):
     assert label in done.stdout
@@ -50,8 +55,7 @@ def test_model_is_trained_evaluated_and_pushed(work, model, samples):
   assert json.loads((pushed / 'evaluation.json').read_text('utf-8'))['images'] == 8
   lineage = run(work, f'--lineage={pushed}').stdout
   assert all(name in lineage for name in ('example_gen', 'trainer', 'exporter', 'phantom'))
-  stored_at = work.glob('runs/store/bulk_inferrer/*/predictions/predictions.npz')
-  predictions = [np.load(path) for path in stored_at]
+  predictions = [np.load(path) for path in set(work.glob(PREDICTIONS)) - known]
   # Of the training images only the features were asked for.
   shapes = [p['samples_px'].shape for p in predictions if 'samples_px' in p]
   assert shapes.count((8, samples, 19, 2)) == 1
@@ -77,6 +81,24 @@ def test_all_compares_three_models_with_the_thesis(work):
   for model in table['models'].values():
     assert all(isinstance(value, float) for value in model['correlations'].values())
     assert model['subsets']['official']['images'] == 8
+
+
+def test_two_models_end_in_a_table_of_cost_and_quality(work):
+  done = run(work, '--model=baseline,ensemble')
+  assert 'baseline/trainer: cached' in done.stdout and 'cost and quality:' in done.stdout
+  table = one(work, 'runs/store/tradeoff_analyzer/*/table')
+  found = json.loads((table / 'tradeoff.json').read_text('utf-8'))['models']
+  assert list(found) == ['baseline', 'ensemble']
+  alone, two = found['baseline']['cost'], found['ensemble']['cost']
+  assert (alone['networks'], two['networks'], two['parameters']) == (1, 2, 2 * alone['parameters'])
+  assert two['training_minutes'] > alone['training_minutes'] > 0
+  for cost in (alone, two):
+    low, high = cost['milliseconds_range']
+    assert 0 < low <= high and 100 < cost['peak_memory_mib'] < 10000
+  for model in found.values():
+    row = model['subsets']['official']
+    assert row['nll_nats'] and 0 <= row['ece'] <= 1 and 0 <= model['ood']['elastic'] <= 1
+  assert (table / 'figures' / 'cost_quality.png').stat().st_size > 10000
 
 
 def test_a_pushed_model_says_why_it_states_no_regions(work):
