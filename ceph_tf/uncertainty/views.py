@@ -43,7 +43,7 @@ def of_heatmaps(views: np.ndarray, stride: int) -> np.ndarray:
 def seen(images: tf.Tensor, view: tf.Tensor, beyond: str = 'NEAREST') -> tf.Tensor:
   """Images [B, h, w, C] in a view [3, 3]; `beyond` their border is the nearest pixel, or `CONSTANT` 0."""
   return tf.raw_ops.ImageProjectiveTransformV3(
-      images=images, transforms=tf.reshape(view, [1, 9])[:, :8], output_shape=tf.shape(images)[1:3],
+      images=images, transforms=tf.reshape(view, [1, 9])[:, :8], output_shape=list(images.shape[1:3]),
       fill_value=0.0, interpolation='BILINEAR', fill_mode=beyond)
 
 

@@ -1,5 +1,16 @@
 """Models by name: what differs from the plain U-Net, for each preset."""
 
+_FILM = {
+    'default': ['model.name=film_ensemble', 'model.members=4',
+                'model.members_at=down3,down4,up3,up2,up1,up0', 'sampler.kind=passes',
+                'sampler.num_samples=4'],
+    'thesis': ['model.name=film_ensemble', 'model.members=4',
+               'model.members_at=down3,down4,up3,up2,up1,up0', 'sampler.kind=passes',
+               'sampler.num_samples=4'],
+    'smoke': ['model.name=film_ensemble', 'model.members=2', 'model.members_at=down1,down2,up1,up0',
+              'sampler.kind=passes', 'sampler.num_samples=2'],
+}
+
 EXPERIMENTS = {
     'baseline': {},
     'mc_dropout': {
@@ -20,16 +31,9 @@ EXPERIMENTS = {
         'smoke': ['model.name=flipout', 'model.variational_at=down2,up1,up0',
                   'sampler.kind=passes', 'sampler.num_samples=3'],
     },
-    'film_ensemble': {
-        'default': ['model.name=film_ensemble', 'model.members=4',
-                    'model.members_at=down3,down4,up3,up2,up1,up0', 'sampler.kind=passes',
-                    'sampler.num_samples=4'],
-        'thesis': ['model.name=film_ensemble', 'model.members=4',
-                   'model.members_at=down3,down4,up3,up2,up1,up0', 'sampler.kind=passes',
-                   'sampler.num_samples=4'],
-        'smoke': ['model.name=film_ensemble', 'model.members=2', 'model.members_at=down1,down2,up1,up0',
-                  'sampler.kind=passes', 'sampler.num_samples=2'],
-    },
+    'film_ensemble': _FILM,
+    # The same network; each of its members also sees the X-ray in its own way.
+    'film_views': {preset: [*fields, 'sampler.kind=views'] for preset, fields in _FILM.items()},
     'ensemble': {
         'default': ['sampler.kind=members', 'sampler.num_samples=5'],
         'thesis': ['sampler.kind=members', 'sampler.num_samples=15'],

@@ -11,7 +11,7 @@ def test_every_combination_is_an_experiment(model, preset, dataset):
   experiment = resolve(model, preset, [], dataset, '' if dataset == 'phantom' else '/data', 3)
   assert (experiment.name, experiment.preset, experiment.seed) == (model, preset, 3)
   kinds = {'baseline': 'one', 'mc_dropout': 'passes', 'flipout': 'passes', 'film_ensemble': 'passes',
-           'ensemble': 'members', 'views': 'views', 'gaussian': 'one'}
+           'ensemble': 'members', 'views': 'views', 'film_views': 'views', 'gaussian': 'one'}
   assert experiment.sampler.kind == kinds[model]
 
 
