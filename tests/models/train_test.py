@@ -58,8 +58,8 @@ def test_training_finds_the_spots(tmp_path):
 
 
 @pytest.mark.parametrize('noise', [
-    [], ['model.dropout_rate=0.3', 'model.dropout_at=down1'], ['model.variational_at=down1,up0'],
-    ['model.members=2', 'model.members_at=down1,up0']])
+    ['model.dropout_rate=0.3', 'model.dropout_at=down1'],
+    ['model.variational_at=down1', 'model.members=2', 'model.members_at=up0']])
 def test_killed_and_resumed_training_ends_with_the_same_weights(tmp_path, noise):
   cfg = tiny(*noise)
   whole = fit(cfg, tmp_path / 'whole')

@@ -64,6 +64,7 @@ def test_a_file_answers_what_its_predictor_does(raw, pictures, predictor):
     np.testing.assert_allclose(there[name], here[name], rtol=1e-3, atol=2e-2)
 
 
+@pytest.mark.parametrize('raw', ['mc_dropout'], indirect=True)  # what a model is makes no difference here
 def test_mean_heatmap_lies_where_it_says(raw, pictures):
   """A blob in the source is, by scale and offset, where the network image was sampled from."""
   signatures = tf.saved_model.load(str(raw[1])).signatures
@@ -76,6 +77,7 @@ def test_mean_heatmap_lies_where_it_says(raw, pictures):
   assert -0.5 < there[0, 0] < 2.5 and there[:, 0].sum() == pytest.approx(15, abs=0.6)
 
 
+@pytest.mark.parametrize('raw', ['mc_dropout'], indirect=True)  # what a model is makes no difference here
 def test_what_is_fitted_tempers_the_mean_heatmap_and_says_so(predictor, pictures, raw, tmp_path, some_fitted):
   model, folder = raw
   by = np.linspace(0.5, 4, 19)
@@ -91,6 +93,7 @@ def test_what_is_fitted_tempers_the_mean_heatmap_and_says_so(predictor, pictures
   np.testing.assert_allclose(after['density'][:-1], powered, rtol=0.05, atol=1e-4)
 
 
+@pytest.mark.parametrize('raw', ['mc_dropout'], indirect=True)  # what a model is makes no difference here
 def test_image_signature_agrees_with_bytes(raw, pictures):
   signatures = tf.saved_model.load(str(raw[1])).signatures
   gray = cv2.imdecode(np.frombuffer(pictures[0], np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -101,6 +104,7 @@ def test_image_signature_agrees_with_bytes(raw, pictures):
   np.testing.assert_allclose(from_bytes['points_px'], from_float['points_px'], atol=0.2)
 
 
+@pytest.mark.parametrize('raw', ['mc_dropout'], indirect=True)  # what a model is makes no difference here
 def test_runs_in_a_process_that_knows_nothing_of_ours(raw, pictures, tmp_path):
   np.savez(tmp_path / 'images.npz', **{str(i): np.frombuffer(p, np.uint8) for i, p in enumerate(pictures)})
   subprocess.run([sys.executable, '-m', 'ceph_tf.serving.outside', str(raw[1]),
@@ -139,6 +143,7 @@ def test_bytes_that_are_no_image_are_refused():
     preprocess.encode(tf.constant(b'no image'), InputConfig())
 
 
+@pytest.mark.parametrize('exported', ['mc_dropout'], indirect=True)
 def test_a_bad_image_has_a_status_and_no_answer_and_the_others_do_not_notice(exported, pictures):
   files = [b'no image', *pictures, pictures[0][:60]]
   mixed, alone = (ask(exported.path, some, [0.1] * len(some)) for some in (files, pictures))
@@ -149,6 +154,7 @@ def test_a_bad_image_has_a_status_and_no_answer_and_the_others_do_not_notice(exp
     assert (np.isnan(bad) if bad.dtype == np.float32 else bad == (name == 'refer')).all(), name
 
 
+@pytest.mark.parametrize('exported', ['mc_dropout'], indirect=True)
 def test_what_has_a_length_is_there_in_mm_too(exported, pictures):
   spacing = np.array([0.5, np.nan, 2.0, 0.1], np.float32)
   answer = ask(exported.path, pictures, spacing)
@@ -162,6 +168,7 @@ def test_what_has_a_length_is_there_in_mm_too(exported, pictures):
       np.testing.assert_allclose(in_mm[row], factor * answer[name][row], rtol=1e-5)
 
 
+@pytest.mark.parametrize('exported', ['mc_dropout'], indirect=True)
 def test_preprocess_shows_what_the_network_sees(exported, pictures):
   signature = tf.saved_model.load(str(exported.path)).signatures['preprocess']
   answer = signature(image_bytes=tf.constant([*pictures, b'no image']))

@@ -30,6 +30,7 @@ def test_the_real_protos_know_all_that_is_written(logs):
     assert len(rebuilt.SerializeToString()) == len(record)  # nothing else is in it
 
 
+@pytest.mark.parametrize('exported', ['mc_dropout', 'ensemble'], indirect=True)
 def test_every_model_answers_them(logs, exported):
   serve = tf.saved_model.load(str(exported.path)).signatures
   for log in logs:
