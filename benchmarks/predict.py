@@ -30,6 +30,7 @@ from ceph_tf import seeds
 from ceph_tf.config import DataConfig, Experiment
 from ceph_tf.data.datasets import phantom
 from ceph_tf.models import features, folding, unet
+from ceph_tf.serving import cost
 from ceph_tf.serving.predictor import Predictor
 from ceph_tf.uncertainty import fitted as fitting
 from pipelines import experiments
@@ -201,13 +202,10 @@ def peak_memory(folder: pathlib.Path, image: pathlib.Path) -> None:
 
 def answer_once(saved_model: str, image: str) -> None:
   """Prints the MiB of memory before and after (its peak) an answer."""
-  def peak():
-    status = pathlib.Path('/proc/self/status').read_text()
-    return int(status.split('VmHWM:')[1].split()[0]) // 1024
   signature = tf.saved_model.load(saved_model).signatures['serving_default']
-  before = peak()
+  before = cost.peak_memory_mib()
   _ask(signature, image_bytes=tf.constant([pathlib.Path(image).read_bytes()]), spacing_mm=tf.constant([0.1]))
-  print(before, peak())
+  print(int(before), int(cost.peak_memory_mib()))
 
 
 def main(argv):

@@ -408,7 +408,7 @@ class Experiment:
       _check(value % step == 0, f'input.{name}', value,
              f'a multiple of {step} for model.stem_stride={self.model.stem_stride} and '
              f'{len(self.model.filters)} model.filters')
-    if self.sampler.kind == 'passes':
+    if self.sampler.kind == 'passes' and not self.model.members:
       self._check_passes()
     if self.model.members and self.sampler.kind in ('passes', 'views'):  # each answers once
       _check(self.sampler.num_samples == self.model.members, 'sampler.num_samples', self.sampler.num_samples,
@@ -416,8 +416,6 @@ class Experiment:
 
   def _check_passes(self) -> None:
     model, when = self.model, 'when sampler.kind=passes'
-    if model.members:
-      return
     if model.variational_at:
       _check(model.posterior_scale > 0 or model.dropout_rate > 0 and model.dropout_at != (),
              'model.posterior_scale', model.posterior_scale, f'> 0 {when}')

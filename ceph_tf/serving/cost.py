@@ -12,6 +12,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from ceph_tf.serving import outside
+
 _WARM_UP = 2  # the first calls also choose kernels and fill caches
 
 
@@ -31,17 +33,16 @@ def measure(saved_model: str, image_bytes: list[bytes]) -> dict:
       value.numpy()
     milliseconds.append(1000 * (time.perf_counter() - start))
   return {'milliseconds': milliseconds[_WARM_UP:],
-          'peak_memory_mib': _peak_memory_mib()}
+          'peak_memory_mib': peak_memory_mib()}
 
 
-def _peak_memory_mib() -> float:
-  # Not `getrusage`, whose maximum a process takes over from the one that started it.
+def peak_memory_mib() -> float:
+  """Of this process until now; not `getrusage`, whose maximum is taken over from the one that started it."""
   return int(pathlib.Path('/proc/self/status').read_text('utf-8').split('VmHWM:')[1].split()[0]) / 1024
 
 
 def main(saved_model: str, images: str, cost: str) -> None:
-  with np.load(images, allow_pickle=False) as arrays:
-    found = measure(saved_model, [arrays[name].tobytes() for name in sorted(arrays)])
+  found = measure(saved_model, outside.read_images(images))
   pathlib.Path(cost).write_text(json.dumps(found), 'utf-8')
 
 

@@ -23,11 +23,16 @@ def run(saved_model: str, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
         signature.inputs['spacing_mm'].name: [np.nan] * len(image_bytes)})
 
 
+def read_images(path: str) -> list[bytes]:
+  """The image files in an npz file, in the order of their names."""
+  with np.load(path, allow_pickle=False) as arrays:
+    return [arrays[name].tobytes() for name in sorted(arrays)]
+
+
 def main(saved_model: str, images: str, answers: str) -> None:
-  with np.load(images, allow_pickle=False) as arrays:
-    image_bytes = [arrays[name].tobytes() for name in sorted(arrays)]
-  found = run(saved_model, image_bytes)
-  np.savez(answers, **{**found, 'status': found['status'].astype('S')})  # bytes objects would be pickled
+  found = run(saved_model, read_images(images))
+  with open(answers, 'wb') as file:  # by its path alone, `savez` would add a suffix
+    np.savez(file, **{**found, 'status': found['status'].astype('S')})  # bytes objects would be pickled
 
 
 if __name__ == '__main__':

@@ -187,13 +187,13 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
   wanted = sampler.num_samples if sampler.kind == 'members' else 1
   if len(networks) != wanted:
     raise ValueError(f'sampler.kind={sampler.kind} needs {wanted} networks, got {len(networks)}')
+  if sampler.kind == 'views':  # of other images than the trunk was asked about
+    return views(networks[0], images, cfg, sampler, seed)
   if features is None:
     found = networks[0].trunk(images, training=False)
     features = list(found) if isinstance(found, list | tuple) else [found]
   if sampler.kind == 'members':
     return members(networks, images, features, cfg)
-  if sampler.kind == 'views':
-    return views(networks[0], images, cfg, sampler, seed)
   if sampler.kind == 'one':
     return one(networks[0], features, cfg)
   if not unet.noise_inputs(cfg.model):

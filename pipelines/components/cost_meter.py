@@ -6,18 +6,16 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
 
-import numpy as np
 from tqdm import tqdm
 
 from ceph_tf.data import examples as example_files
+from pipelines import fresh_process
 from pipelines.artifacts import Costs, Examples, ServableModel
 from pipelines.dsl import ComponentError, Context, In, Out, component
 
 _IMAGES = 8
 _ROUNDS = 3
-_TIMEOUT_S = 600
 
 
 @component
@@ -39,16 +37,13 @@ def cost_meter(servables: In[list[ServableModel]], examples: In[Examples], costs
     ComponentError: a process failed.
   """
   records = itertools.islice(example_files.read_records(examples.shards(split)), _IMAGES)
+  image_bytes = [record.image_bytes for record in records]
   found = [[] for _ in servables]
-  with tempfile.TemporaryDirectory() as folder, tqdm(
-      total=_ROUNDS * len(servables), desc=context.node, unit='model', file=sys.stderr,
-      dynamic_ncols=True) as bar:
-    images = pathlib.Path(folder) / 'images.npz'
-    np.savez(images, **{f'{k:06d}': np.frombuffer(record.image_bytes, np.uint8)
-                        for k, record in enumerate(records)})
+  with tqdm(total=_ROUNDS * len(servables), desc=context.node, unit='model', file=sys.stderr,
+            dynamic_ncols=True) as bar:
     for _ in range(_ROUNDS):
       for rounds, servable in zip(found, servables, strict=True):
-        rounds.append(_ask(servable.saved_model, images))
+        rounds.append(_ask(servable.saved_model, image_bytes))
         bar.update()
   costs.write({'split': split, 'models': [summary(rounds) for rounds in found]})
 
@@ -61,15 +56,9 @@ def summary(rounds: list[dict]) -> dict:
           'peak_memory_mib': statistics.median(one['peak_memory_mib'] for one in rounds)}
 
 
-def _ask(saved_model: pathlib.Path, images: pathlib.Path) -> dict:
-  cost = images.with_name('cost.json')
-  command = [sys.executable, '-m', 'ceph_tf.serving.cost', str(saved_model), str(images), str(cost)]
+def _ask(saved_model: pathlib.Path, image_bytes: list[bytes]) -> dict:
   try:
-    done = subprocess.run(command, capture_output=True, encoding='utf-8', errors='replace',
-                          timeout=_TIMEOUT_S, check=False)
-  except subprocess.TimeoutExpired:
-    raise ComponentError(f'{saved_model} did not answer {_IMAGES} images in {_TIMEOUT_S} s') from None
-  if done.returncode:
-    last = (done.stderr.strip().splitlines() or ['(it said nothing)'])[-1]
-    raise ComponentError(f'a fresh process with {saved_model} failed ({done.returncode}): {last}')
-  return json.loads(cost.read_text('utf-8'))
+    return fresh_process.ask('ceph_tf.serving.cost', saved_model, image_bytes,
+                             lambda cost: json.loads(cost.read_text('utf-8')))
+  except subprocess.SubprocessError as error:
+    raise ComponentError(f'{saved_model}: {error}') from None

@@ -3,19 +3,17 @@
 import itertools
 import pathlib
 import subprocess
-import sys
-import tempfile
 
 import numpy as np
 import tensorflow as tf
 
 from ceph_tf.data import examples as example_files
+from pipelines import fresh_process
 from pipelines.artifacts import Examples, InfraBlessing, ServableModel
-from pipelines.dsl import ComponentError, In, Out, component
+from pipelines.dsl import In, Out, component
 
 _IMAGES = 3
 _TOLERANCE_PX = 0.05  # of two runtimes that order their float sums differently
-_TIMEOUT_S = 600
 
 
 @component
@@ -33,7 +31,7 @@ def infra_validator(servable: In[ServableModel], examples: In[Examples], blessin
   image_bytes = [record.image_bytes for record in records]
   reasons, difference = [], None
   try:
-    outside = _run_outside(servable.saved_model, image_bytes)
+    outside = fresh_process.ask('ceph_tf.serving.outside', servable.saved_model, image_bytes, _read)
     serve = tf.saved_model.load(str(servable.saved_model)).signatures['serving_default']
     answer = serve(image_bytes=tf.constant(image_bytes), spacing_mm=tf.fill([len(image_bytes)], np.nan))
     inside = {name: value.numpy() for name, value in answer.items()}
@@ -60,19 +58,6 @@ def compare(inside: dict[str, np.ndarray], outside: dict[str, np.ndarray]) -> li
   return reasons
 
 
-def _run_outside(saved_model: pathlib.Path, image_bytes: list[bytes]) -> dict[str, np.ndarray]:
-  """Raises `subprocess.SubprocessError` with the last line the process said if it fails."""
-  with tempfile.TemporaryDirectory() as folder:
-    images, answers = f'{folder}/images.npz', f'{folder}/answers.npz'
-    np.savez(images, **{f'{i:06d}': np.frombuffer(data, np.uint8) for i, data in enumerate(image_bytes)})
-    command = [sys.executable, '-m', 'ceph_tf.serving.outside', str(saved_model), images, answers]
-    done = subprocess.run(command, capture_output=True, encoding='utf-8',
-                          errors='replace', timeout=_TIMEOUT_S, check=False)
-    if done.returncode < 0:  # not the model's fault, and so no verdict to keep
-      raise ComponentError(f'a signal ({-done.returncode}) killed the process that tried the '
-                           'SavedModel; is memory short? The same command tries again')
-    if done.returncode:
-      last = (done.stderr.strip().splitlines() or ['(it said nothing)'])[-1]
-      raise subprocess.SubprocessError(f'loading it in a fresh process failed ({done.returncode}): {last}')
-    with np.load(answers, allow_pickle=False) as arrays:
-      return dict(arrays)
+def _read(answers: pathlib.Path) -> dict[str, np.ndarray]:
+  with np.load(answers, allow_pickle=False) as arrays:
+    return dict(arrays)
