@@ -80,7 +80,7 @@ def doubtful(document: dict) -> list[str]:
   """Short names and radii of landmarks whose region is larger than an error that all call gross."""
   radii = {plots.short_name(landmark['name']): (landmark['region'] or {}).get('radius_mm')
            for landmark in document['landmarks']}
-  return [f'{name} {radius:.0f} mm' for name, radius in radii.items() if radius and radius > DOUBTFUL_MM]
+  return [f'{name} {radius:.1f} mm' for name, radius in radii.items() if radius and radius > DOUBTFUL_MM]
 
 
 def _reason(words: str) -> str:
@@ -233,8 +233,9 @@ def _foot(figure, document: dict, page_height: float) -> None:
   x, y = 0.1, _FOOT_IN - 0.18
   if any(landmark['region'] for landmark in document['landmarks']) and model['coverage']:
     share = f'{100 * model["coverage"]:g}'
-    words = 'not on an X-ray like this' if document['referral']['refer'] else 'probability'
-    _text(figure, x, y, f'ellipse: holds the true point with {share} % {words}', 3.3, _FONT - 1)
+    words = (f'ellipse: {share} % region, not valid for this X-ray' if document['referral']['refer'] else
+             f'ellipse: holds the true point with {share} % probability')
+    _text(figure, x, y, words, 3.3, _FONT - 1)
     x += 3.15
   if model['bins'] and document['landmarks'][0]['bin'] is not None:
     _text(figure, x, y, 'certain', 0.6, _FONT - 1)

@@ -100,14 +100,14 @@ def test_a_landmark_that_may_be_far_off_is_named_though_the_image_is_not_referre
   for k, radius in ((2, 4.0), (15, 13.2), (16, None)):
     landmarks[k]['region']['radius_mm'] = radius
   document = changed(landmarks=landmarks)
-  assert [w for _, w in overlay.warnings(document)] == ["Check: Pog' 13 mm (region of more than 4 mm)."]
-  assert any("Pog' 13 mm" in w for w in words(draw(document)))
+  assert [w for _, w in overlay.warnings(document)] == ["Check: Pog' 13.2 mm (region of more than 4 mm)."]
+  assert any("Pog' 13.2 mm" in w for w in words(draw(document)))
   referred = document | {'referral': {'refer': True, 'ood_p_value': 0.04, 'uncertainty_p_value': 0.9}}
   assert len(overlay.warnings(referred)) == 1  # every point is to be checked
 
 
 @pytest.mark.parametrize('refer,expected', [
-    (False, '90 % probability'), (True, '90 % not on an X-ray like this')])
+    (False, '90 % probability'), (True, '90 % region, not valid for this X-ray')])
 def test_what_an_ellipse_holds_is_not_said_of_a_referred_image(refer, expected):
   assert any(expected in w for w in words(draw(changed(referral={'refer': refer}))))
 
