@@ -13,6 +13,8 @@ import difflib
 import pathlib
 import typing
 
+PRECISIONS = ('float32', 'mixed_bfloat16')
+
 
 class ConfigError(ValueError):
   """A configuration field that does not exist or holds a value it may not hold."""
@@ -211,7 +213,8 @@ class TrainConfig:
   divergence of kernels from their prior, per training image, counts in the loss.
   `nll_weight`, `nll_beta`: of the likelihood that `model.head=gaussian` adds to the loss of the
   heatmaps, see `models.spread.beta_nll`. The weight is one against the heatmaps', so it matters
-  where `model.spread_gradient` is above 0.
+  where `model.spread_gradient` is above 0. `precision`: of all layers but the last. `pipelines.run`
+  chooses the one that is fast on its machine, unless told.
   """
 
   truth: str = 'mean'
@@ -228,7 +231,7 @@ class TrainConfig:
   epochs: int = 60
   batch_size: int = 8
   ema: float = 0.99  # 0: no averaging of the weights
-  precision: str = 'mixed_bfloat16'
+  precision: str = 'float32'
   keep: str = 'last'
   validate_epochs: int = 2
   target_mre_mm: float = 0.0
@@ -241,7 +244,7 @@ class TrainConfig:
     one_of('train.schedule', self.schedule, ('cosine', 'plateau', 'constant'))
     one_of('train.keep', self.keep, ('best', 'last'))
     _check(self.validate_epochs >= 1, 'train.validate_epochs', self.validate_epochs, '>= 1')
-    one_of('train.precision', self.precision, ('float32', 'mixed_bfloat16'))
+    one_of('train.precision', self.precision, PRECISIONS)
     _check(self.learning_rate > 0, 'train.learning_rate', self.learning_rate, '> 0')
     _check(self.epochs >= 1, 'train.epochs', self.epochs, '>= 1')
     _check(1 <= self.batch_size <= 512, 'train.batch_size', self.batch_size, '1..512')
@@ -379,12 +382,15 @@ class Experiment:
   `under_trained_mm`: where `--model=all` compares models, it also trains each until its validation
   MRE first falls to this. 10 mm: networks have left chance (dozens of mm) but not arrived (2 mm one
   epoch later): they find some landmarks and not others, so errors of all sizes occur.
+  `serving_precision`: of the SavedModel, `trained` for that of the training. A model that is to
+  answer on another processor than it was trained on may want another one.
   """
 
   name: str = 'baseline'
   preset: str = 'default'
   seed: int = 0
   under_trained_mm: float = 10.0
+  serving_precision: str = 'trained'
   data: DataConfig = DataConfig()
   validate: ValidateConfig = ValidateConfig()
   input: InputConfig = InputConfig()
@@ -402,6 +408,7 @@ class Experiment:
     _check(plain and not self.name.startswith('.'), 'name', self.name, 'a plain folder name')
     _check(self.under_trained_mm > 0, 'under_trained_mm', self.under_trained_mm, '> 0')
     _check(0 <= self.seed < 2**31, 'seed', self.seed, '0..2147483647')
+    one_of('serving_precision', self.serving_precision, ('trained', *PRECISIONS))
     step = self.model.stem_stride * 2 ** (len(self.model.filters) - 1)
     for name in ('height', 'width'):
       value = getattr(self.input, name)

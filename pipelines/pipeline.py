@@ -67,9 +67,10 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
   if fit:
     export = calibrated_exporter(
         models=models, calibration=fit[-1]['fitted'], sampler=sampler, seed=seed,
-        name=f'{prefix}calibrated_exporter')
+        precision=experiment.serving_precision, name=f'{prefix}calibrated_exporter')
   else:
-    export = exporter(models=models, sampler=sampler, seed=seed, name=f'{prefix}exporter')
+    export = exporter(models=models, sampler=sampler, seed=seed, precision=experiment.serving_precision,
+                      name=f'{prefix}exporter')
   servable = export['servable']
 
   infra = infra_validator(servable=servable, examples=examples, name=f'{prefix}infra_validator')
@@ -127,7 +128,7 @@ def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Se
          prefix: str) -> list[Node]:
   """What regions, bins and alarms are fitted from; the last node is the `calibrator`."""
   raw = exporter(models=list(models), sampler=experiment.sampler, seed=experiment.seed,
-                 name=f'{prefix}exporter')
+                 precision=experiment.serving_precision, name=f'{prefix}exporter')
   infra = infra_validator(servable=raw['servable'], examples=examples, name=f'{prefix}infra_validator_raw')
   # Of training images only the features count, and those cost a fraction of the samples; of
   # validation images the heatmaps, of which temperatures are fitted.

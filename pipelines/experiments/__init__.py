@@ -1,7 +1,7 @@
 """Experiments by name: what --model, --preset and --dataset stand for.
 
 Each is a list of the `field=value` assignments that `--set` takes; later ones win:
-preset, data set, model, command line.
+the machine's precision, preset, data set, model, command line.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ceph_tf.config import ConfigError, Experiment, one_of
 from ceph_tf.data.datasets import DATASETS, ROOTS
 from ceph_tf.overrides import override
+from pipelines.experiments import hardware
 from pipelines.experiments.datasets import DATASET_FIELDS
 from pipelines.experiments.models import EXPERIMENTS
 from pipelines.experiments.presets import PRESETS
@@ -43,6 +44,6 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
   if data_dir and dataset not in ROOTS:
     raise ConfigError(f'--data_dir={data_dir!r}: --dataset={dataset} reads no files; leave one of them out')
   named = [f'preset={preset}', f'name={model}', f'seed={seed}',
-           f'data.dataset={dataset}', f'data.data_dir={data_dir}']
+           f'data.dataset={dataset}', f'data.data_dir={data_dir}', f'train.precision={hardware.precision()}']
   return override(Experiment(), [*named, *PRESETS[preset], *DATASET_FIELDS[dataset].get(preset, []),
                                  *EXPERIMENTS[model].get(preset, []), *overrides])

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ceph_tf import seeds
 from ceph_tf.config import Experiment, SamplerConfig
@@ -95,6 +96,19 @@ def test_members_of_different_configuration_are_refused(examples, model, tmp_pat
   with pytest.raises(ComponentError, match='another configuration'):
     exporter.function(models=[model, other], servable=new(artifacts.ServableModel, tmp_path / 'out'),
                       sampler=SamplerConfig('members', 2), seed=0)
+
+
+def test_a_model_is_served_in_the_precision_that_is_asked_for(model, servable, phantom_records, tmp_path):
+  rounded = new(artifacts.ServableModel, tmp_path / 'rounded')
+  exporter.function(models=[model], servable=rounded, sampler=SamplerConfig(), seed=0,
+                    precision='mixed_bfloat16')
+  images = tf.constant([record.image_bytes for record in phantom_records[:3]])
+  found = []
+  for made in (servable, rounded):
+    serve = tf.saved_model.load(str(made.saved_model)).signatures['serving_default']
+    found.append(serve(image_bytes=images, spacing_mm=tf.fill([3], 0.1)))
+  entropy = [answer['entropy_nats'].numpy() for answer in found]
+  assert 0 < np.abs(entropy[0] - entropy[1]).max() < 0.1  # of 5 nats; bfloat16 has 8 bits
 
 
 def test_the_seed_of_the_masks_travels_with_the_model(servable):
