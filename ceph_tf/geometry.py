@@ -59,6 +59,22 @@ def fit_frame(source_hw: tf.Tensor, network_hw: tuple[int, int], fit: str):
   return Frame(scale_yx[::-1], offset_yx[::-1]), size, before
 
 
+def crop_frame(centres_px: tf.Tensor, size_px: int) -> Frame:
+  """Square crops around points, moved to whole pixels, so that cutting them out interpolates nothing.
+
+  Args:
+    centres_px: float32 [..., 2] in pixels of the image that is cropped, finite.
+    size_px: side of the crops; the point is in pixel `size_px // 2` of each axis.
+
+  Returns:
+    A `Frame` of shape [..., 2] whose source is that image and whose network image is the crop. It
+    may leave the image. One crop for each landmark moves each by itself: points [..., L, 2] are asked
+    about as [..., L, 1, 2].
+  """
+  corner = tf.round(centres_px) - size_px // 2
+  return Frame(tf.ones_like(corner), -corner)
+
+
 def heatmap_to_network(points_px: tf.Tensor, stride: int) -> tf.Tensor:
   """Points [..., 2] of a heatmap to pixels of the network image.
 
