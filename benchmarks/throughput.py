@@ -4,7 +4,8 @@
 
 Computed X-rays go through the component as a pipeline calls it, with a SavedModel of the default
 preset whose weights are as drawn. Memory is that of the process when a tenth, a half and all of the
-images are done: it should not grow but by the answers themselves.
+images are done: it should not grow but by the answers themselves. Cores that others of the same machine
+took away are told apart from idle ones.
 """
 
 import dataclasses
@@ -54,6 +55,12 @@ def memory_mib() -> int:
   return int(pathlib.Path('/proc/self/status').read_text().split('VmRSS:')[1].split()[0]) // 1024
 
 
+def taken_seconds() -> float:
+  """Core seconds since the start of this machine that its host gave to others."""
+  ticks = pathlib.Path('/proc/stat').read_text().split()[8]
+  return int(ticks) / os.sysconf('SC_CLK_TCK')
+
+
 class Watch:
   """Memory of this process, once a second."""
 
@@ -89,18 +96,19 @@ def main(argv):
     blessing.write({'blessed': True, 'reasons': []})
     predictions = new(artifacts.Predictions, folder / 'predictions')
     context = Context(node='bulk_inferrer', run='benchmark', key='0', lineage=lambda: [])
-    wall, busy = time.monotonic(), time.process_time()
+    wall, busy, taken = time.monotonic(), time.process_time(), taken_seconds()
     with Watch() as watch:
       bulk_inferrer.function(servable=servable, examples=examples, blessing=blessing, predictions=predictions,
                              split='test', context=context)
-    wall, busy = time.monotonic() - wall, time.process_time() - busy
+    wall, busy, taken = time.monotonic() - wall, time.process_time() - busy, taken_seconds() - taken
     assert len(predictions.read()['image_id']) == IMAGES.value
   tenth = max(1, len(watch.seen) // 10)
   parts = [watch.seen[:tenth], watch.seen[len(watch.seen) // 2 - tenth:][:tenth], watch.seen[-tenth:]]
   memory = ' / '.join(f'{statistics.median(part):.0f}' for part in parts)
-  print(f'{MODEL.value}: {IMAGES.value / wall:.1f} images/s, {busy / wall:.2f} of '
-        f'{train_step.CORES.value} cores busy; memory {memory} MiB in the first, middle and last '
-        f'tenth of the time, at most {max(watch.seen)}')
+  cores = (f'{busy / wall:.2f} of {train_step.CORES.value} cores busy, {taken / wall:.2f} taken by '
+           'other machines')
+  print(f'{MODEL.value}: {IMAGES.value / wall:.1f} images/s, {cores}; memory {memory} MiB in the first, '
+        f'middle and last tenth of the time, at most {max(watch.seen)}')
 
 
 if __name__ == '__main__':
