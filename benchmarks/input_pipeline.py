@@ -56,11 +56,12 @@ def training_input(cfg: NetworkConfig, count: int = 64) -> tf.data.Dataset:
   """Batches of (images, target heatmaps), as the network of the thesis preset is fed."""
   size_hw = (cfg.input.height, cfg.input.width)
 
-  def render(step, images, points_px):
-    return images, cfg.heatmap.amplitude * heatmaps.render(points_px, size_hw, cfg.heatmap.target_sigma_px)
+  def render(step, batch):
+    found = heatmaps.render(batch['points_px'], size_hw, cfg.heatmap.target_sigma_px)
+    return batch['image'], cfg.heatmap.amplitude * found
 
   batches = data_input.training(
-      examples(cfg, count).cache(), count, cfg.augment, cfg.train.batch_size, seed=0, first_step=0)
+      examples(cfg, count).cache(), count, cfg.augment, cfg.crop, cfg.train.batch_size, seed=0, first_step=0)
   return batches.map(render, num_parallel_calls=2).prefetch(2)
 
 

@@ -52,7 +52,7 @@ def contestants(model: str) -> dict[str, tuple[Callable, int]]:
   draw = functools.partial(samplers.draw, networks, cfg=cfg, sampler=sampler, seed=seeds.tensor(0, 'masks'))
 
   def forward(batch):
-    return unet.run(networks[0], batch, unet.no_noise(cfg.model), training=False)
+    return unet.run(networks[0], [batch], unet.no_noise(cfg.model), training=False)
 
   encoder = features.encoder(networks[0], cfg.model)
   width = features.width(encoder)

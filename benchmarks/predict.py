@@ -77,10 +77,9 @@ def passes_alone(model: Predictor) -> Callable:
 
   def run(images):
     if sampler.kind != 'passes':
-      return [tf.reduce_max(unet.run(network, images, unet.no_noise(cfg.model), training=False))
+      return [tf.reduce_max(unet.run(network, [images], unet.no_noise(cfg.model), training=False))
               for network in model.networks]
-    kept = model.networks[0].trunk(images, training=False)
-    kept = [tf.repeat(k, sampler.chunk, 0) for k in (kept if isinstance(kept, list | tuple) else [kept])]
+    kept = [tf.repeat(k, sampler.chunk, 0) for k in unet.features(model.networks[0], [images])]
     noise = unet.draw_noise(model.seed, sampler.num_samples, cfg.model)
     return [tf.reduce_max(model.networks[0].head([*kept, *(kind[k:k + sampler.chunk] for kind in noise)],
                                                 training=False))

@@ -49,7 +49,7 @@ class OurTraining:
     seconds = []
     for _ in range(count):
       start = time.perf_counter()
-      loss = self.state.train_step(tf.constant(0, tf.int64), self.images, self.points,
+      loss = self.state.train_step(tf.constant(0, tf.int64), {'image': self.images, 'points_px': self.points},
                                    tf.constant(self.cfg.train.learning_rate))
       loss.numpy()
       seconds.append(time.perf_counter() - start)

@@ -131,6 +131,8 @@ class ModelConfig:
   `head`: `heatmap`, or `gaussian`, which regresses a covariance of each landmark as well.
   `spread_gradient`: share of its gradient that reaches the features it is regressed from. With 0
   heatmaps are just those of the other head; with more the likelihood gains and accuracy pays.
+  `landmarks`: of how many it is told one, the one to look for (see `CropConfig`); 0 where it looks for
+  all of them at once. Whoever trains a network of crops sets it, since the data say how many there are.
   """
 
   name: str = 'baseline'
@@ -149,8 +151,11 @@ class ModelConfig:
   members: int = 0
   members_at: tuple[str, ...] = ()
   member_spread: float = 0.5
+  landmarks: int = 0
 
   def __post_init__(self):
+    _check(self.landmarks >= 0, 'model.landmarks', self.landmarks, '>= 0')
+    _check(not (self.landmarks and self.members), 'model.landmarks', self.landmarks, '0 with model.members')
     _check(len(self.filters) >= 2 and min(self.filters) >= 1, 'model.filters', self.filters,
            'two or more positive numbers')
     _check(self.convs >= 1, 'model.convs', self.convs, '>= 1')
@@ -183,7 +188,8 @@ class HeatmapConfig:
   `target_sigma_px` and `filter_sigma_px` are in pixels of the heatmap.
   `decode`: `argmax` (Gaussian filter, then the largest pixel: the thesis),
   `global` (mean of the whole density) or `local` (mean of the density in a
-  window of `window_px` to each side of the filtered maximum).
+  window of `window_px` to each side of the filtered maximum). `outside`: what a landmark beyond the
+  heatmap's border teaches in training: nothing (`ignored`), or not to know it (`uniform`).
   """
 
   target_sigma_px: float = 0.5
@@ -191,8 +197,10 @@ class HeatmapConfig:
   decode: str = 'local'
   filter_sigma_px: float = 1.5
   window_px: int = 6
+  outside: str = 'ignored'
 
   def __post_init__(self):
+    one_of('heatmap.outside', self.outside, ('ignored', 'uniform'))
     _check(self.target_sigma_px > 0, 'heatmap.target_sigma_px', self.target_sigma_px, '> 0')
     _check(self.amplitude > 0, 'heatmap.amplitude', self.amplitude, '> 0')
     one_of('heatmap.decode', self.decode, ('argmax', 'global', 'local'))
@@ -363,6 +371,27 @@ class StressConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CropConfig:
+  """How much of its network image a network sees: all of it, or crops around landmarks.
+
+  With `size_px=0` all of it. Else it sees one square crop of that side per landmark, is told which
+  landmark that is, and answers with one heatmap. In training a crop's centre is off the landmark by a
+  normal distribution, whose standard deviation is drawn between the two of `jitter_px`, and a step
+  takes crops of `landmarks` landmarks of each image, drawn anew each time.
+  """
+
+  size_px: int = 0
+  jitter_px: tuple[float, ...] = (1.0, 16.0)
+  landmarks: int = 8
+
+  def __post_init__(self):
+    _check(self.size_px == 0 or self.size_px >= 8, 'crop.size_px', self.size_px, '0, or >= 8')
+    _check(len(self.jitter_px) == 2 and 0 < self.jitter_px[0] <= self.jitter_px[1], 'crop.jitter_px',
+           self.jitter_px, 'two rising lengths > 0')
+    _check(self.landmarks >= 1, 'crop.landmarks', self.landmarks, '>= 1')
+
+
+@dataclasses.dataclass(frozen=True)
 class NetworkConfig:
   """What makes one trained network, besides examples and seed: the slice of `trainer`."""
 
@@ -371,6 +400,46 @@ class NetworkConfig:
   model: ModelConfig
   heatmap: HeatmapConfig
   train: TrainConfig
+  crop: CropConfig = CropConfig()
+
+  @property
+  def seen(self) -> InputConfig:
+    """The size of what the network is shown: the network image, or a crop of it."""
+    size = self.crop.size_px
+    return dataclasses.replace(self.input, height=size, width=size) if size else self.input
+
+  def heatmaps(self, num_landmarks: int) -> int:
+    """How many heatmaps it answers with."""
+    return 1 if self.crop.size_px else num_landmarks
+
+  def of_landmarks(self, num_landmarks: int) -> 'NetworkConfig':
+    """The same, where the number of landmarks is known: a network of crops is told which it sees."""
+    told = num_landmarks if self.crop.size_px else 0
+    return dataclasses.replace(self, model=dataclasses.replace(self.model, landmarks=told))
+
+
+@dataclasses.dataclass(frozen=True)
+class RefineConfig:
+  """A second look: another network, at crops of a finer network image around what the first one found.
+
+  `scale`: how many times finer that image is than the first network's (see `input`), 0 for no second
+  look. `crop`, `filters`, `dropout_rate`, `dropout_at`, `target_sigma_px`, `epochs`, `learning_rate`:
+  of the second network, in pixels of that image. All else is as for the first: sampler, training,
+  augmentation (whose lengths are scaled).
+  """
+
+  scale: int = 0
+  crop: CropConfig = CropConfig(size_px=64)
+  filters: tuple[int, ...] = (24, 48, 72, 96)
+  dropout_rate: float = 0.0
+  dropout_at: tuple[str, ...] = ()
+  target_sigma_px: float = 1.0
+  epochs: int = 40
+  learning_rate: float = 2e-3
+
+  def __post_init__(self):
+    _check(0 <= self.scale <= 8, 'refine.scale', self.scale, '0..8')
+    _check(self.crop.size_px >= 8, 'refine.crop.size_px', self.crop.size_px, '>= 8')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -402,6 +471,7 @@ class Experiment:
   evaluate: EvaluateConfig = EvaluateConfig()
   analyze: AnalyzeConfig = AnalyzeConfig()
   stress: StressConfig = StressConfig()
+  refine: RefineConfig = RefineConfig()
 
   def __post_init__(self):
     plain = self.name and self.name == pathlib.PurePath(self.name).name
@@ -415,11 +485,14 @@ class Experiment:
       _check(value % step == 0, f'input.{name}', value,
              f'a multiple of {step} for model.stem_stride={self.model.stem_stride} and '
              f'{len(self.model.filters)} model.filters')
+    _check(self.model.landmarks == 0, 'model.landmarks', self.model.landmarks, '0: only crops are of one')
     if self.sampler.kind == 'passes' and not self.model.members:
       self._check_passes()
     if self.model.members and self.sampler.kind in ('passes', 'views'):  # each answers once
       _check(self.sampler.num_samples == self.model.members, 'sampler.num_samples', self.sampler.num_samples,
              f'{self.model.members}, the number of model.members, when sampler.kind={self.sampler.kind}')
+    if self.refine.scale:
+      self._check_refine()
 
   def _check_passes(self) -> None:
     model, when = self.model, 'when sampler.kind=passes'
@@ -431,6 +504,37 @@ class Experiment:
       _check(model.dropout_rate > 0, 'model.dropout_rate', model.dropout_rate, f'> 0 {alone}')
       _check(model.dropout_at != (), 'model.dropout_at', model.dropout_at, f'at least one block {alone}')
 
+  def _check_refine(self) -> None:
+    refine, when = self.refine, 'with refine.scale'
+    _check(self.train.loss == 'cross_entropy', 'train.loss', self.train.loss, f'cross_entropy {when}')
+    _check(self.model.head == 'heatmap', 'model.head', self.model.head, f'heatmap {when}')
+    _check(self.model.members == 0, 'model.members', self.model.members, f'0 {when}')
+    _check(self.model.variational_at == (), 'model.variational_at', self.model.variational_at, f'none {when}')
+    step = 2 ** (len(refine.filters) - 1)
+    _check(refine.crop.size_px % step == 0, 'refine.crop.size_px', refine.crop.size_px,
+           f'a multiple of {step} for {len(refine.filters)} refine.filters')
+    if self.sampler.kind == 'passes':
+      for name in ('dropout_rate', 'dropout_at'):
+        _check(bool(getattr(refine, name)), f'refine.{name}', getattr(refine, name),
+               f'some {when} and sampler.kind=passes')
+    assert self.refiner  # its own checks
+
   @property
   def network(self) -> NetworkConfig:
     return NetworkConfig(self.input, self.augment, self.model, self.heatmap, self.train)
+
+  @property
+  def refiner(self) -> NetworkConfig | None:
+    """The network of the second look, if there is one."""
+    cfg, replace = self.refine, dataclasses.replace
+    if not cfg.scale:
+      return None
+    return NetworkConfig(
+        input=replace(self.input, height=cfg.scale * self.input.height, width=cfg.scale * self.input.width),
+        augment=replace(self.augment, elastic_px=cfg.scale * self.augment.elastic_px,
+                        elastic_grid_px=cfg.scale * self.augment.elastic_grid_px),
+        model=ModelConfig(f'{self.model.name}_crops', cfg.filters, stem_stride=1, norm=self.model.norm,
+                          dropout_rate=cfg.dropout_rate, dropout_at=cfg.dropout_at),
+        heatmap=replace(self.heatmap, target_sigma_px=cfg.target_sigma_px, outside='uniform'),
+        train=replace(self.train, epochs=cfg.epochs, learning_rate=cfg.learning_rate),
+        crop=cfg.crop)

@@ -55,13 +55,14 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
       name=f'{prefix}example_validator')
   anomalies = validator['anomalies']
 
-  # Member 0 of an ensemble is the baseline of the same seed, and so comes from the cache.
+  # Member 0 of an ensemble is the baseline of the same seed, and so comes from the cache; the networks
+  # of a first look are those of the same experiment without a second one.
   members = sampler.num_samples if sampler.kind == 'members' else 1
+  looks = {'trainer': (experiment.network, 'member'), 'refine_trainer': (experiment.refiner, 'refiner')}
   trainers = [
-      trainer(examples=examples, anomalies=anomalies, cfg=experiment.network,
-              seed=seeds.derive(seed, 'member', k),
-              name=f'{prefix}trainer_{k}' if members > 1 else f'{prefix}trainer')
-      for k in range(members)]
+      trainer(examples=examples, anomalies=anomalies, cfg=cfg, seed=seeds.derive(seed, of, k),
+              name=f'{prefix}{look}_{k}' if members > 1 else f'{prefix}{look}')
+      for look, (cfg, of) in looks.items() if cfg for k in range(members)]
   models = [node['model'] for node in trainers]
   fit = _fit(experiment, examples, anomalies, models, prefix) if experiment.data.calibration_images else []
   if fit:

@@ -1,6 +1,6 @@
 """The tf.data chain, and nothing else: example files to batches.
 
-  files -> parse -> preprocess.encode -> cache -> shuffle -> batch -> augment -> prefetch
+  files -> parse -> preprocess.encode -> cache -> shuffle -> batch -> augment -> crops -> prefetch
 """
 
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ceph_tf import seeds
-from ceph_tf.config import AugmentConfig, InputConfig
-from ceph_tf.data import augment, examples, preprocess, records
+from ceph_tf.config import AugmentConfig, CropConfig, InputConfig
+from ceph_tf.data import augment, crops, examples, preprocess, records
 
 
 def encoded(paths: Sequence[str], cfg: InputConfig, truth: str) -> tf.data.Dataset:
@@ -39,28 +39,50 @@ def encoded(paths: Sequence[str], cfg: InputConfig, truth: str) -> tf.data.Datas
   return files.map(to_network, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def training(dataset: tf.data.Dataset, num_examples: int, cfg: AugmentConfig, batch_size: int,
-             seed: int, first_step: int) -> tf.data.Dataset:
+def validation(dataset: tf.data.Dataset, crop: CropConfig) -> tf.data.Dataset:
+  """What a network that sees all of an image, or crops of it, is validated on; unbatched.
+
+  Args:
+    dataset: `encoded(...)`.
+    crop: what the network sees.
+
+  Returns:
+    The dataset itself, or one of its crops: image, landmark int32 [1], points_px [1, 2], frame,
+    spacing_mm. Crops are the same in each epoch and each training.
+  """
+  if not crop.size_px:
+    return dataset
+  seed = seeds.tensor(0, 'validation crops')
+  return dataset.enumerate().map(
+      lambda number, example: crops.of_example(example, seeds.fold_in(seed, number), crop)).unbatch()
+
+
+def training(dataset: tf.data.Dataset, num_examples: int, cfg: AugmentConfig, crop: CropConfig,
+             batch_size: int, seed: int, first_step: int) -> tf.data.Dataset:
   """Endless augmented batches, the same for the same seed.
 
   Args:
     dataset: `encoded(...)`, already cached by the caller where it is read twice.
     num_examples: its length; the shuffle is over all of it.
     cfg: strength of the augmentation.
+    crop: what of the augmented images the network sees.
     batch_size: examples per step; a batch may span two epochs.
     seed: of order and augmentation.
     first_step: number of steps to leave out. The batches that follow are those an
       uninterrupted run would have seen, which is what makes a resumed run exact.
 
   Returns:
-    A dataset of (step int64, images [B, H, W, 1], points_px [B, L, 2]).
+    A dataset of (step int64, batch), a batch being a dict: image [B, H, W, 1], points_px [B, L, 2], and
+    of crops, of which there are more than images, `landmark` (see `crops.of_batch`).
   """
-  augment_seed = seeds.tensor(seed, 'augment')
+  augment_seed, crop_seed = seeds.tensor(seed, 'augment'), seeds.tensor(seed, 'crops')
 
   def deform(step, batch):
     images, points = augment.apply(
         batch['image'], batch['points_px'], seeds.fold_in(augment_seed, step), cfg)
-    return step, images, points
+    if crop.size_px:
+      return step, crops.of_batch(images, points, seeds.fold_in(crop_seed, step), crop)
+    return step, {'image': images, 'points_px': points}
 
   order = seeds.derive(seed, 'order')
   steps = dataset.shuffle(num_examples, seed=order).repeat().batch(batch_size, drop_remainder=True)

@@ -27,7 +27,7 @@ class Board:
   Args:
     directory: of the logs.
     cfg: the network; its fields become the hyperparameters.
-    validation: `data.input.encoded` dataset; its first images are shown.
+    validation: dataset of `data.input.validation`; its first images are shown.
     names: L landmark names.
   """
 
@@ -69,14 +69,16 @@ class Board:
   def _write_images(self, model: keras.Model) -> None:
     cfg, batch = self._cfg, self._images
     noise = unet.no_noise(cfg.model)
-    output = model([batch['image'], *noise] if noise else batch['image'], training=False)
+    seen = [*unet.seen(batch), *noise]
+    output = model(seen if len(seen) > 1 else seen[0], training=False)
     decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head)
     stride = cfg.model.stem_stride
     points = geometry.heatmap_to_network(decoded.points_px, stride).numpy()
     covariance = (decoded.covariance_px2 * stride**2).numpy()
     for i, image in enumerate(batch['image'].numpy()[..., 0]):
+      which = [int(batch['landmark'][i, 0])] if 'landmark' in batch else range(len(self._names))
       figure = plots.overlay(image, image.shape, points[i], batch['points_px'][i].numpy(),
-                             covariance_px2=covariance[i], names=self._names)
+                             covariance_px2=covariance[i], names=[self._names[k] for k in which])
       tf.summary.image(f'validation/{i}', tf.io.decode_png(plots.png(figure, dpi=100))[None])
       tf.summary.image(f'heatmaps/{i}', _together(decoded.density[i].numpy()))
 

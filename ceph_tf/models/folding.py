@@ -19,7 +19,7 @@ from ceph_tf.models import unet
 _ENLARGING = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
 
 
-def fold(network: unet.Network, cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int,
+def fold(network: unet.Network, cfg: ModelConfig, input_cfg: InputConfig, num_heatmaps: int,
          precision: str) -> unet.Network:
   """The same network for inference.
 
@@ -31,7 +31,7 @@ def fold(network: unet.Network, cfg: ModelConfig, input_cfg: InputConfig, num_la
   """
   if cfg.norm == 'group':
     return network
-  folded = unet.build(cfg, input_cfg, num_landmarks, precision, seed=0, fused=True)
+  folded = unet.build(cfg, input_cfg, num_heatmaps, precision, seed=0, fused=True)
   for layer in folded.model.layers:
     name, _, part = layer.name.partition('_conv0_')
     if part:  # of the first convolution of an up block
@@ -41,7 +41,7 @@ def fold(network: unet.Network, cfg: ModelConfig, input_cfg: InputConfig, num_la
                         [_enlarging(kernel[:, :, :skipped]), bias])
     elif isinstance(layer, keras.layers.Conv2D):
       layer.set_weights(_folded(network.model, layer.name))
-    elif layer.weights:  # of a variational block, or of members
+    elif layer.weights:  # of a variational block, of members or landmarks
       layer.set_weights(network.model.get_layer(layer.name).get_weights())
   return folded
 
@@ -58,6 +58,6 @@ def _folded(model: keras.Model, name: str) -> list[np.ndarray]:
   if not norms:  # as behind stem and heatmaps
     return [kernel, bias]
   *affine, mean, variance = norms[0].get_weights()
-  gamma, beta = affine or (1.0, 0.0)  # members have gains and offsets in a layer of their own
+  gamma, beta = affine or (1.0, 0.0)  # whoever has gains and offsets of its own has them in a layer
   factor = gamma / np.sqrt(variance + norms[0].epsilon)
   return [kernel * factor, (bias - mean) * factor + beta]

@@ -1,4 +1,4 @@
-"""Layers that take noise: channel masks, gains of a member, and convolutions with drawn kernels.
+"""Layers that take noise: channel masks, gains of one's own, and convolutions with drawn kernels.
 
 A variational convolution owns a normal distribution of each entry of its kernel. Layers of tfp.layers
 are Keras 2 layers, whose weights a Keras 3 model does not see: here a Keras 3 layer owns the weights and
@@ -42,41 +42,41 @@ class ChannelMask(layers.Layer):
 
 
 @_CEPH_TF
-class MemberAffine(layers.Layer):
-  """Features [B, h, w, C] times a gain plus an offset per channel, of one member each.
+class OwnAffine(layers.Layer):
+  """Features [B, h, w, C] times a gain plus an offset per channel, one of K pairs of them.
 
-  The rows of `member`, int32 [B or 1, 1], say which. It stands where a normalization has no gain and
-  offset of its own: K members are one network with K of these (FiLM-Ensemble, Turkoglu et al., NeurIPS
-  2022).
+  The rows of `which`, int32 [B or 1, 1], choose. It stands where a normalization has no gain and
+  offset: K members are one network with K of these (FiLM-Ensemble, Turkoglu et al., NeurIPS 2022), and
+  a network of crops is told by them which of K landmarks it sees (FiLM, Perez et al., AAAI 2018).
 
   Args:
-    members: their number K.
-    spread: initial gains are uniform in 1 - spread .. 1 + spread, which is what tells members apart.
+    count: their number K.
+    spread: initial gains are uniform in 1 - spread .. 1 + spread, which is what tells them apart.
       Initial offsets are 0.
     seed: of the initial gains.
   """
 
-  def __init__(self, members: int, spread: float, seed: int, **kwargs):
+  def __init__(self, count: int, spread: float, seed: int, **kwargs):
     super().__init__(**kwargs)
-    self.members, self.spread, self.seed = members, spread, seed
+    self.count, self.spread, self.seed = count, spread, seed
 
-  def build(self, features_shape, member_shape=None):
-    shape = (self.members, features_shape[-1])
+  def build(self, features_shape, which_shape=None):
+    shape = (self.count, features_shape[-1])
     gains = keras.initializers.RandomUniform(1 - self.spread, 1 + self.spread, self.seed)
     self.gain = self.add_weight(shape=shape, initializer=gains, name='gain')
     self.offset = self.add_weight(shape=shape, initializer='zeros', name='offset')
 
-  def call(self, features, member):
-    def of_member(weight):
-      rows = tf.gather(tf.cast(weight, features.dtype), member[:, 0])
+  def call(self, features, which):
+    def chosen(weight):
+      rows = tf.gather(tf.cast(weight, features.dtype), which[:, 0])
       return rows[:, None, None, :]
-    return features * of_member(self.gain) + of_member(self.offset)
+    return features * chosen(self.gain) + chosen(self.offset)
 
-  def compute_output_shape(self, features_shape, member_shape=None):
+  def compute_output_shape(self, features_shape, which_shape=None):
     return features_shape
 
   def get_config(self):
-    return {**super().get_config(), 'members': self.members, 'spread': self.spread, 'seed': self.seed}
+    return {**super().get_config(), 'count': self.count, 'spread': self.spread, 'seed': self.seed}
 
 
 @_CEPH_TF

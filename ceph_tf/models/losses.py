@@ -16,26 +16,31 @@ def cross_entropy(output: tf.Tensor, points_px: tf.Tensor, cfg: HeatmapConfig) -
 
   Args:
     output: float32 [B, h, w, L] logits.
-    points_px: float32 [B, L, 2] in heatmap pixels; NaN or outside: not counted.
-    cfg: width of the Gaussian.
+    points_px: float32 [B, L, 2] in heatmap pixels; NaN: not counted; outside: as `cfg` says.
+    cfg: width of the Gaussian; with `outside='uniform'` the target of a landmark that is
+      not in the heatmap is the same everywhere.
 
   Returns:
-    Scalar, nats per known landmark.
+    Scalar, nats per counted landmark.
   """
   _, height, width, landmarks = output.shape
+  counted = inside = heatmaps.inside(points_px, (height, width))
   target = heatmaps.render(points_px, (height, width), cfg.target_sigma_px)
   target /= tf.reduce_sum(target, [1, 2], keepdims=True) + 1e-12
+  if cfg.outside == 'uniform':
+    counted = tf.reduce_all(tf.math.is_finite(points_px), -1)
+    target = tf.where(inside[:, None, None], target, 1.0 / (height * width))
   logits = tf.reshape(output, [-1, height * width, landmarks])
   target = tf.reshape(target, [-1, height * width, landmarks])
   # sum(target) = 1, so -sum(target * log_softmax) = logsumexp - sum(target * logits).
   loss = tf.reduce_logsumexp(logits, 1) - tf.reduce_sum(target * logits, 1)
-  return _mean_over_known(loss, heatmaps.inside(points_px, (height, width)))
+  return _mean_over_known(loss, counted)
 
 
 def mse(output: tf.Tensor, points_px: tf.Tensor, cfg: HeatmapConfig) -> tf.Tensor:
   """Mean squared error with a Gaussian of height `amplitude` (Drevicky & Kodym 2020).
 
-  Arguments and missing landmarks as in `cross_entropy`; scalar, squared amplitude.
+  Arguments as for `cross_entropy`; landmarks outside are not counted. Scalar, squared amplitude.
   """
   _, height, width, _ = output.shape
   target = cfg.amplitude * heatmaps.render(points_px, (height, width), cfg.target_sigma_px)

@@ -98,7 +98,7 @@ class State:
   def __init__(self, cfg: NetworkConfig, num_landmarks: int, num_images: int, seed: int):
     self.cfg, self.num_images, self.seed = cfg, num_images, seed
     def build():
-      return unet.build(cfg.model, cfg.input, num_landmarks, cfg.train.precision,
+      return unet.build(cfg.model, cfg.seen, cfg.heatmaps(num_landmarks), cfg.train.precision,
                         seeds.derive(seed, 'weights'))
     self.network, self.average = build(), build()
     kinds = {'adam': keras.optimizers.Adam, 'adamw': keras.optimizers.AdamW}
@@ -120,15 +120,15 @@ class State:
     return [EpochReport(*row) for row in json.loads(self.progress.numpy())]
 
   @tf.function(reduce_retracing=True)
-  def train_step(self, step, images, points_px, rate):
-    cfg = self.cfg
-    points = geometry.network_to_heatmap(points_px, cfg.model.stem_stride)
+  def train_step(self, step, batch, rate):
+    cfg, seen = self.cfg, unet.seen(batch)
+    points = geometry.network_to_heatmap(batch['points_px'], cfg.model.stem_stride)
     self.optimizer.learning_rate.assign(rate)
     noise = unet.training_noise(
-        seeds.fold_in(seeds.tensor(self.seed, 'dropout'), step), tf.shape(images)[0], cfg.model)
+        seeds.fold_in(seeds.tensor(self.seed, 'dropout'), step), tf.shape(seen[0])[0], cfg.model)
     model = self.network.model
     with tf.GradientTape() as tape:
-      output = unet.run(self.network, images, noise, training=True)
+      output = unet.run(self.network, seen, noise, training=True)
       loss = losses.of_output(output, points, cfg)
       loss += cfg.train.kl_weight / self.num_images * layers.kl_nats(model)
     self.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
@@ -139,10 +139,10 @@ class State:
     return loss
 
   @tf.function(reduce_retracing=True)
-  def predict(self, images):
-    """Landmarks [B, L, 2] in network pixels by the averaged weights, without noise."""
+  def predict(self, seen):
+    """Landmarks [B, L, 2] in pixels of what the network sees, by the averaged weights, without noise."""
     cfg = self.cfg
-    output = unet.run(self.average, images, unet.no_noise(cfg.model), training=False)
+    output = unet.run(self.average, seen, unet.no_noise(cfg.model), training=False)
     decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head)
     return geometry.heatmap_to_network(decoded.points_px, cfg.model.stem_stride)
 
@@ -151,7 +151,7 @@ class State:
     errors_mm, errors_px = [], []
     for batch in validation:
       frame = batch['frame']
-      moved = frame.to_source(self.predict(batch['image'])) - frame.to_source(batch['points_px'])
+      moved = frame.to_source(self.predict(unet.seen(batch))) - frame.to_source(batch['points_px'])
       error_px = tf.norm(moved, axis=-1)
       errors_px.append(tf.reshape(error_px, [-1]))
       errors_mm.append(tf.reshape(error_px * batch['spacing_mm'][:, None], [-1]))
@@ -168,9 +168,10 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
   """Trains one network, or goes on where a killed call stopped.
 
   Args:
-    train_set, validation_set: `data.input.encoded` datasets.
+    train_set: `data.input.encoded` dataset.
+    validation_set: what `data.input.validation` makes of another one.
     num_landmarks: L.
-    cfg: the network and how to train it.
+    cfg: the network and how to train it; `of_landmarks(L)`.
     seed: of weights, order, augmentation and noise.
     directory: holds the checkpoint while training; a later call with the same
       arguments resumes from it.
@@ -191,8 +192,8 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
   manager = tf.train.CheckpointManager(state.checkpoint, directory / 'checkpoints', max_to_keep=1)
   state.checkpoint.restore(manager.latest_checkpoint)
   history = state.history
-  batches = iter(data_input.training(train_set, num_examples, cfg.augment, cfg.train.batch_size,
-                                     seed, first_step=len(history) * steps_per_epoch))
+  batches = iter(data_input.training(train_set, num_examples, cfg.augment, cfg.crop,
+                                     cfg.train.batch_size, seed, first_step=len(history) * steps_per_epoch))
   while not finished(cfg.train, history):
     report = _epoch(state, batches, validation_set, steps_per_epoch, history)
     history.append(report)
@@ -214,11 +215,10 @@ def _epoch(state: State, batches, validation_set, steps_per_epoch: int,
   cfg, start, waiting, total = state.cfg.train, time.monotonic(), 0.0, []
   for step in range(len(history) * steps_per_epoch, (len(history) + 1) * steps_per_epoch):
     asked = time.monotonic()
-    _, images, points = next(batches)
+    _, batch = next(batches)
     waiting += time.monotonic() - asked
     rate = learning_rate(cfg, step, steps_per_epoch, history)
-    total.append(state.train_step(tf.constant(step, tf.int64), images, points,
-                                  tf.constant(rate, tf.float32)))
+    total.append(state.train_step(tf.constant(step, tf.int64), batch, tf.constant(rate, tf.float32)))
   loss = float(tf.reduce_mean(total))
   epoch = len(history) + 1
   if not math.isfinite(loss):

@@ -5,6 +5,8 @@ channel dropout multiplies by a mask that is an input, and every variational
 convolution draws its kernel with seeds that are an input, so whoever calls the
 network decides what is random, with which seed, and whether two images share it.
 
+A network of crops also takes, as what it sees, which landmark it looks for: `landmark`, int32 [B, 1].
+
 Noise is a list of what a network needs, in this order; each has a row per image, or one for all:
 
 - with dropout, `masks`, float32 [R, N], a factor of each channel of each dropout block;
@@ -21,8 +23,9 @@ from keras import layers
 from ceph_tf import seeds
 from ceph_tf.config import InputConfig, ModelConfig
 from ceph_tf.models import spread
-from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization, MemberAffine
+from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization, OwnAffine
 
+LANDMARK_SPREAD = 0.2  # of initial gains: enough to tell landmarks apart, and training does the rest
 VARIATIONAL = {'flipout': Conv2DFlipout, 'reparameterization': Conv2DReparameterization}
 
 
@@ -31,8 +34,10 @@ class Network(typing.NamedTuple):
 
   Attributes:
     model: [image [B, H, W, 1], *noise] -> float32 [B, h, w, L], of a gaussian head
-      [B, h, w, 4 L] (see `spread.split`). Without noise it takes the image alone.
-    trunk: image -> list of features: all that comes before the first noise, at most the encoder.
+      [B, h, w, 4 L] (see `spread.split`). Without noise it takes the image alone. That of crops is
+      asked as [image, landmark, *noise].
+    trunk: what `model` sees, without noise -> list of features: all that comes before the first
+      noise, at most the encoder.
     head: [*features, *noise] -> what `model` answers.
   """
 
@@ -44,8 +49,9 @@ class Network(typing.NamedTuple):
 class _Builder:
   """Layers with their names, precision and seeds; masks are numbered as they come."""
 
-  def __init__(self, cfg: ModelConfig, precision: str, seed: int, noise: dict, fused: bool):
-    self.cfg, self.precision, self.seed, self.noise, self.fused = cfg, precision, seed, noise, fused
+  def __init__(self, cfg: ModelConfig, precision: str, seed: int, landmark, noise: dict, fused: bool):
+    self.cfg, self.precision, self.seed, self.fused = cfg, precision, seed, fused
+    self.landmark, self.noise = landmark, noise
     self.begin = 0
 
   def conv(self, x, filters, size, name, strides=1, dtype=None, kind=layers.Conv2D, use_bias=True):
@@ -65,7 +71,8 @@ class _Builder:
     )(x, self.noise['seeds'])
 
   def normalize(self, x, block, i):
-    shared = block not in self.cfg.members_at  # else each member has a gain and an offset of its own
+    # Else each member, or landmark, has a gain and an offset of its own.
+    shared = block not in self.cfg.members_at and not self.cfg.landmarks
     options = {'name': f'{block}_norm{i}', 'dtype': self.precision, 'center': shared, 'scale': shared}
     # Folded into the convolution, but for drawn kernels: a factor may be negative, a scale may not.
     if self.cfg.norm == 'none' or self.fused and block not in self.cfg.variational_at:
@@ -74,13 +81,16 @@ class _Builder:
       return layers.GroupNormalization(min(8, x.shape[-1]), **options)(x)
     return layers.BatchNormalization(momentum=0.95, **options)(x)
 
-  def member(self, x, block, i):
-    """What makes a normalization that of one member, in blocks where members differ."""
-    cfg, name = self.cfg, f'{block}_member{i}'
-    if block not in cfg.members_at:
+  def own(self, x, block, i):
+    """What makes a normalization that of one member, in blocks where members differ, or landmark."""
+    cfg = self.cfg
+    if cfg.landmarks:
+      name, count, spread_, which = f'{block}_landmark{i}', cfg.landmarks, LANDMARK_SPREAD, self.landmark
+    elif block in cfg.members_at:
+      name, count, spread_, which = f'{block}_member{i}', cfg.members, cfg.member_spread, self.noise['member']
+    else:
       return x
-    return MemberAffine(cfg.members, cfg.member_spread, seeds.derive(self.seed, name), name=name,
-                        dtype=self.precision)(x, self.noise['member'])
+    return OwnAffine(count, spread_, seeds.derive(self.seed, name), name=name, dtype=self.precision)(x, which)
 
   def relu(self, x, name):
     return layers.Activation('relu', name=name, dtype=self.precision)(x)
@@ -104,13 +114,13 @@ class _Builder:
       return self.block(x, filters, name)
     x = self.conv(x, filters, 4, f'{name}_conv0_up', strides=2, kind=layers.Conv2DTranspose)
     x = layers.Add(name=f'{name}_add', dtype=dtype)([x, skip])
-    x = self.relu(self.member(x, name, 0), f'{name}_relu0')
+    x = self.relu(self.own(x, name, 0), f'{name}_relu0')
     return self.block(x, filters, name, begin=1)
 
   def block(self, x, filters, name, begin=0):
     for i in range(begin, self.cfg.convs):
       x = self.block_conv(x, filters, name, i)
-      x = self.member(self.normalize(x, name, i), name, i)
+      x = self.own(self.normalize(x, name, i), name, i)
       x = self.relu(x, f'{name}_relu{i}')
     if 'masks' in self.noise and name in self.cfg.dropout_at:
       mask = ChannelMask(self.begin, name=f'{name}_mask', dtype=self.precision)
@@ -118,15 +128,15 @@ class _Builder:
       x = mask(x, self.noise['masks'])
     return x
 
-  def output(self, x, num_landmarks):
+  def output(self, x, num_heatmaps):
     """The last features as heatmaps, and behind them what a gaussian head adds."""
-    heatmaps = self.conv(x, num_landmarks, 1, 'heatmaps', dtype='float32')
+    heatmaps = self.conv(x, num_heatmaps, 1, 'heatmaps', dtype='float32')
     if self.cfg.head != 'gaussian':
       return heatmaps
     seen = keras.ops.stop_gradient(x)
     if self.cfg.spread_gradient:
       seen = seen + self.cfg.spread_gradient * (x - seen)  # the same values
-    numbers = self.conv(seen, spread.NUMBERS * num_landmarks, 1, 'spread', dtype='float32')
+    numbers = self.conv(seen, spread.NUMBERS * num_heatmaps, 1, 'spread', dtype='float32')
     return layers.Concatenate(name='output', dtype='float32')([heatmaps, numbers])
 
 
@@ -152,14 +162,14 @@ def mask_channels(cfg: ModelConfig) -> int:
   return sum(widths[block] for block in set(cfg.dropout_at))
 
 
-def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precision: str,
+def build(cfg: ModelConfig, input_cfg: InputConfig, num_heatmaps: int, precision: str,
           seed: int, fused: bool = False) -> Network:
   """Builds a U-Net with freshly drawn weights.
 
   Args:
-    cfg: width, depth, norm, dropout, variational blocks, members.
-    input_cfg: size of the network image.
-    num_landmarks: number of heatmaps L.
+    cfg: width, depth, norm, dropout, variational blocks, members, landmarks.
+    input_cfg: size of what it sees.
+    num_heatmaps: their number L.
     precision: Keras dtype policy of all but the last layers, which are float32.
     seed: of the initial weights; the same seed gives the same weights.
     fused: the arrangement for inference that `folding.fold` fills: no batch normalization, and up
@@ -172,7 +182,8 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
   image = keras.Input((input_cfg.height, input_cfg.width, 1), name='image')
   noise = {name: keras.Input((width,), dtype=dtype, name=name)
            for name, (width, dtype) in noise_inputs(cfg).items()}
-  make = _Builder(cfg, precision, seed, noise, fused)
+  seen = [image, keras.Input((1,), dtype='int32', name='landmark')] if cfg.landmarks else [image]
+  make = _Builder(cfg, precision, seed, seen[-1], noise, fused)
 
   x = image
   if cfg.stem_stride > 1:
@@ -188,12 +199,13 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_landmarks: int, precisio
       skips.append(make.skip(x, level))
   if cut is None:
     cut = [*skips, x]
+  cut += seen[1:]  # the head is told, too
   for level in reversed(range(len(skips))):
     x = make.up(x, skips[level], level)
-  output = make.output(x, num_landmarks)
+  output = make.output(x, num_heatmaps)
   return Network(
-      keras.Model([image, *noise.values()] if noise else image, output, name='unet'),
-      keras.Model(image, cut, name='trunk'),
+      keras.Model(_bare([*seen, *noise.values()]), output, name='unet'),
+      keras.Model(_bare(seen), cut, name='trunk'),
       keras.Model([*cut, *noise.values()], output, name='head'),
   )
 
@@ -235,6 +247,25 @@ def no_noise(cfg: ModelConfig) -> list[tf.Tensor]:
   return [quiet[name]([1, width], dtype) for name, (width, dtype) in noise_inputs(cfg).items()]
 
 
-def run(network: Network, images: tf.Tensor, noise: list[tf.Tensor], training: bool) -> tf.Tensor:
-  """Images [B, H, W, 1] under noise of B rows, or of one, to float32 [B, h, w, L]."""
-  return network.model([images, *noise] if noise else images, training=training)
+def seen(batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+  """What a network sees of a batch of `data.input`."""
+  return [batch[name] for name in ('image', 'landmark') if name in batch]
+
+
+def _bare(values: list):
+  """A list as Keras names inputs: one of them stands for itself."""
+  return values if len(values) > 1 else values[0]
+
+
+def run(network: Network, seen: list[tf.Tensor], noise: list[tf.Tensor], training: bool) -> tf.Tensor:
+  """What a network sees, B rows of images [B, H, W, 1] and perhaps landmarks, to float32 [B, h, w, L].
+
+  `noise` has B rows, or one.
+  """
+  return network.model(_bare([*seen, *noise]), training=training)
+
+
+def features(network: Network, seen: list[tf.Tensor]) -> list[tf.Tensor]:
+  """What the trunk makes of what a network sees."""
+  found = network.trunk(_bare(seen), training=False)
+  return list(found) if isinstance(found, list | tuple) else [found]

@@ -17,27 +17,32 @@ from ceph_tf.models import features, unet
 from ceph_tf.serving import admission
 from ceph_tf.serving.admission import Admitted
 from ceph_tf.uncertainty import fitted as fitting
-from ceph_tf.uncertainty import measures, samplers, temperature
+from ceph_tf.uncertainty import measures, refinement, samplers, temperature
 from ceph_tf.uncertainty.fitted import Fitted
+from ceph_tf.uncertainty.refinement import Refiner
+from ceph_tf.uncertainty.samplers import Samples
 
 
 class Predictor:
   """The sampler's networks behind the signatures; see `serve` and `serve_image`.
+
+  With `second` they look twice: images are admitted at the second look's resolution.
 
   Without `fitted` the answers hold what is fitted from: `features` [B, F] of the first network's
   encoder. With it, they hold what `uncertainty.fitted` documents instead.
   """
 
   def __init__(self, networks: Sequence[unet.Network], cfg: NetworkConfig,
-               sampler: SamplerConfig, seed: int, fitted: Fitted | None = None):
+               sampler: SamplerConfig, seed: int, fitted: Fitted | None = None,
+               second: Refiner | None = None):
     self.networks, self.cfg, self.sampler, self.fitted = list(networks), cfg, sampler, fitted
+    self.second, self.input = second, second.cfg.input if second else cfg.input
     self.encoder = features.encoder(self.networks[0], cfg.model)
     self.seed = seeds.tensor(seed, 'sampler')
 
   def predict(self, admitted: Admitted) -> dict[str, tf.Tensor]:
     """Network images and their frames to the answers, in source pixels."""
-    vector, trunk = features.encode(self.encoder, admitted.images, self.cfg.model)
-    samples = samplers.draw(self.networks, admitted.images, self.cfg, self.sampler, self.seed, trunk)
+    samples, vector = self.look(admitted.images)
     samples = samples.to_source(admitted.frame)
     answers = {
         'points_px': measures.mean_points_px(samples),
@@ -50,13 +55,26 @@ class Predictor:
       return answers | found | {'features': vector}
     return answers | found | fitting.answers(self.fitted, found, answers['covariance_px2'], vector)
 
+  def look(self, images: tf.Tensor) -> tuple[Samples, tf.Tensor]:
+    """Samples in pixels of the network images [B, H, W, 1], and their features [B, F]."""
+    first = self.first_images(images)
+    vector, trunk = features.encode(self.encoder, first, self.cfg.model)
+    samples = samplers.draw(self.networks, [first], self.cfg, self.sampler, self.seed, trunk)
+    if self.second:
+      samples = refinement.refine(samples, images, self.second, self.sampler, self.seed)
+    return samples, vector
+
+  def first_images(self, images: tf.Tensor) -> tf.Tensor:
+    """What the first networks see of them."""
+    return refinement.coarse_images(images, self.second.scale) if self.second else images
+
   def serve(self, image_bytes: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
     """Image files, string [B], of any size each, and mm per pixel, float32 [B], NaN where unknown."""
-    return self._answer(admission.admit_bytes(image_bytes, self.cfg.input), spacing_mm)
+    return self._answer(admission.admit_bytes(image_bytes, self.input), spacing_mm)
 
   def serve_image(self, image: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
     """Gray images float32 [B, h, w, 1], any intensity scale; answers in their pixels."""
-    return self._answer(admission.admit_images(image, self.cfg.input), spacing_mm)
+    return self._answer(admission.admit_images(image, self.input), spacing_mm)
 
   def _answer(self, admitted: Admitted, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
     admitted = admitted.with_spacing(spacing_mm)
@@ -69,9 +87,9 @@ class Predictor:
     A pixel of the heatmap is one of the source image times `scale` plus `offset`, [B, 2], (x, y).
     What is fitted holds temperatures: then the density is tempered, by `temperature` [B, L].
     """
-    admitted = admission.admit_bytes(image_bytes, self.cfg.input)
-    samples = samplers.draw(self.networks, admitted.images, self.cfg, self.sampler, self.seed)
-    stride, frame = self.cfg.model.stem_stride, admitted.frame
+    admitted = admission.admit_bytes(image_bytes, self.input)
+    samples, _ = self.look(admitted.images)
+    stride, frame = self.second.scale if self.second else self.cfg.model.stem_stride, admitted.frame
     answers = {'density': samples.mean_density, 'scale': frame.scale / stride,
                'offset': geometry.network_to_heatmap(frame.offset, stride)}
     if self.fitted is not None:
@@ -85,14 +103,14 @@ class Predictor:
 
     A pixel of it is one of the source image times `scale` plus `offset`, [B, 2], (x, y).
     """
-    admitted = admission.admit_bytes(image_bytes, self.cfg.input)
+    admitted = admission.admit_bytes(image_bytes, self.input)
     answers = {'image': admitted.images, **admitted.frame._asdict()}
     return refused(answers, admitted.ok) | {'status': admitted.status}
 
   def serve_features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     """The features of image files alone, [B, F]: one pass of an encoder, nothing is sampled."""
-    admitted = admission.admit_bytes(image_bytes, self.cfg.input)
-    vector, _ = features.encode(self.encoder, admitted.images, self.cfg.model)
+    admitted = admission.admit_bytes(image_bytes, self.input)
+    vector, _ = features.encode(self.encoder, self.first_images(admitted.images), self.cfg.model)
     answers = {'features': vector}
     return refused(answers, admitted.ok) | {'status': admitted.status}
 
@@ -102,7 +120,7 @@ class Predictor:
     Before anything is fitted there is `features`, too.
     """
     archive = keras.export.ExportArchive()
-    for network in self.networks:
+    for network in [*self.networks, *(self.second.networks if self.second else ())]:
       archive.track(network.model)
     archive.track(self.encoder)
     files = tf.TensorSpec([None], tf.string, name='image_bytes')

@@ -124,7 +124,7 @@ def passes(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig,
   """
   batch = tf.shape(features[0])[0]
   noise = unet.draw_noise(seed, num, cfg.model)
-  tiled = [tf.tile(value, [chunk, 1, 1, 1]) for value in features]
+  tiled = [tf.tile(value, [chunk] + [1] * (value.shape.rank - 1)) for value in features]
 
   def output_of(index):
     rows = [tf.repeat(kind[index * chunk:(index + 1) * chunk], batch, axis=0) for kind in noise]
@@ -133,29 +133,31 @@ def passes(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig,
   return _gather(num, chunk, output_of, cfg)
 
 
-def views(network: unet.Network, images: tf.Tensor, cfg: NetworkConfig, sampler: SamplerConfig,
+def views(network: unet.Network, seen: list[tf.Tensor], cfg: NetworkConfig, sampler: SamplerConfig,
           seed: tf.Tensor) -> Samples:
   """Test-time augmentation: the network behind each view, with noise of its own if it takes any."""
-  found = viewing.matrices(sampler, cfg.input)
+  images, *rest = seen
+  found = viewing.matrices(sampler, cfg.seen)
   of_heatmaps = tf.constant(viewing.of_heatmaps(found, cfg.model.stem_stride))
   found, noise = tf.constant(found), unet.draw_noise(seed, sampler.num_samples, cfg.model)
 
   def output_of(index):
     rows = [tf.repeat(kind[index:index + 1], tf.shape(images)[0], axis=0) for kind in noise]
-    return unet.run(network, viewing.seen(images, found[index]), rows, training=False)
+    return unet.run(network, [viewing.seen(images, found[index]), *rest], rows, training=False)
 
   return _gather(sampler.num_samples, 1, output_of, cfg,
                  lambda index: lambda decoded: viewing.back(decoded, of_heatmaps[index]))
 
 
-def members(networks: Sequence[unet.Network], images: tf.Tensor, features: list[tf.Tensor],
+def members(networks: Sequence[unet.Network], seen: list[tf.Tensor], features: list[tf.Tensor],
             cfg: NetworkConfig) -> Samples:
   """A deep ensemble (Lakshminarayanan et al., NeurIPS 2017): S = number of networks."""
   outputs = [networks[0].head([*features, *unet.no_noise(cfg.model)], training=False)]
   for network in networks[1:]:
     # One member after the other, or all their activations are in memory at once.
     with tf.control_dependencies(outputs[-1:]):
-      outputs.append(unet.run(network, tf.identity(images), unet.no_noise(cfg.model), training=False))
+      one_by_one = [tf.identity(value) for value in seen]
+      outputs.append(unet.run(network, one_by_one, unet.no_noise(cfg.model), training=False))
   stacked = tf.concat(outputs, 0)
   return _gather(len(networks), len(networks), lambda _: stacked, cfg)
 
@@ -165,20 +167,20 @@ def largest_chunk(num: int, limit: int) -> int:
   return max(size for size in range(1, num + 1) if num % size == 0 and size <= max(limit, 1))
 
 
-def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig,
+def draw(networks: Sequence[unet.Network], seen: list[tf.Tensor], cfg: NetworkConfig,
          sampler: SamplerConfig, seed: tf.Tensor, features: list[tf.Tensor] | None = None) -> Samples:
-  """Asks the sampler's networks about a batch of network images.
+  """Asks the sampler's networks about a batch of network images, or of crops.
 
   Args:
     networks: the trained networks, one unless `sampler.kind` is `members`.
-    images: float32 [B, H, W, 1].
+    seen: what they see, [images [B, H, W, 1]]; of crops [images, landmarks [B, 1]].
     cfg: of the networks, all alike.
     sampler: which sampler, how many samples.
     seed: int32 [2], of the noise.
     features: what the first network's trunk made of the images, if that is known already.
 
   Returns:
-    `Samples` in pixels of the network image.
+    `Samples` in pixels of what they see.
 
   Raises:
     ValueError: the number of networks does not fit the sampler, `passes` is asked of a network
@@ -188,12 +190,11 @@ def draw(networks: Sequence[unet.Network], images: tf.Tensor, cfg: NetworkConfig
   if len(networks) != wanted:
     raise ValueError(f'sampler.kind={sampler.kind} needs {wanted} networks, got {len(networks)}')
   if sampler.kind == 'views':  # of other images than the trunk was asked about
-    return views(networks[0], images, cfg, sampler, seed)
+    return views(networks[0], seen, cfg, sampler, seed)
   if features is None:
-    found = networks[0].trunk(images, training=False)
-    features = list(found) if isinstance(found, list | tuple) else [found]
+    features = unet.features(networks[0], seen)
   if sampler.kind == 'members':
-    return members(networks, images, features, cfg)
+    return members(networks, seen, features, cfg)
   if sampler.kind == 'one':
     return one(networks[0], features, cfg)
   if not unet.noise_inputs(cfg.model):

@@ -4,10 +4,11 @@ import dataclasses
 import json
 
 from ceph_tf import seeds
-from ceph_tf.config import SamplerConfig
+from ceph_tf.config import NetworkConfig, SamplerConfig
 from ceph_tf.models import folding, unet
 from ceph_tf.serving.predictor import Predictor
 from ceph_tf.uncertainty import fitted as fitting
+from ceph_tf.uncertainty import refinement
 from pipelines.artifacts import Calibration, ServableModel, TrainedModel
 from pipelines.components.trainer import read_network
 from pipelines.dsl import ComponentError, In, Out, component
@@ -19,14 +20,15 @@ def exporter(models: In[list[TrainedModel]], servable: Out[ServableModel], *,
   """Writes `saved_model/`, with landmark names and the seed of the noise in its `assets.extra/`.
 
   Args:
-    models: the trained networks, all of one configuration.
+    models: the trained networks, all of one configuration; those of a second look, of crops, behind
+      those of the first, and as many.
     servable: what TF Serving serves; it answers with features, and no regions.
     sampler: how many networks answer.
     seed: of masks and drawn kernels; it is part of the SavedModel.
     precision: of its networks, one of `config.PRECISIONS`, or `trained`.
 
   Raises:
-    ComponentError: the networks differ in more than their seed.
+    ComponentError: the networks of a look differ in more than their seed.
   """
   _export(models, servable, sampler, seed, precision, None)
 
@@ -46,20 +48,16 @@ def calibrated_exporter(models: In[list[TrainedModel]], calibration: In[Calibrat
 
 def _export(models: list[TrainedModel], servable: ServableModel, sampler: SamplerConfig, seed: int,
             precision: str, fitted: fitting.Fitted | None) -> None:
-  described = [read_network(model) for model in models]
-  cfg, names = described[0]
-  for model, other in zip(models, described, strict=True):
-    if other != (cfg, names):
-      raise ComponentError(f'{model.path} has another configuration than {models[0].path}; '
-                           'the members of an ensemble may differ by their seed only')
-  precision = cfg.train.precision if precision == 'trained' else precision
-  networks = []
-  for model in models:
-    network = unet.build(cfg.model, cfg.input, len(names), precision, seed=0)
-    network.model.load_weights(model.path / 'model.weights.h5')
-    networks.append(folding.fold(network, cfg.model, cfg.input, len(names), precision))
+  of_crops = [bool(read_network(model)[0].crop.size_px) for model in models]
+  networks, cfg, names = _look([model for model, crops in zip(models, of_crops, strict=True) if not crops],
+                               precision)
+  second = None
+  if any(of_crops):
+    found, second_cfg, _ = _look([model for model, crops in zip(models, of_crops, strict=True) if crops],
+                                 precision)
+    second = refinement.refiner(found, second_cfg, cfg)
   sampler_seed = seeds.derive(seed, 'sampler')
-  Predictor(networks, cfg, sampler, sampler_seed, fitted).export(servable.saved_model)
+  Predictor(networks, cfg, sampler, sampler_seed, fitted, second).export(servable.saved_model)
   extra = servable.saved_model / 'assets.extra'
   extra.mkdir()
   (extra / 'landmarks.json').write_text(json.dumps(names, indent=2), 'utf-8')
@@ -68,3 +66,21 @@ def _export(models: list[TrainedModel], servable: ServableModel, sampler: Sample
   if fitted is not None:
     (extra / 'calibration.json').write_text(
         json.dumps(fitting.summary(fitted, names), indent=2), 'utf-8')
+
+
+def _look(models: list[TrainedModel], precision: str) -> tuple[list[unet.Network], NetworkConfig, list[str]]:
+  """The networks of one look as they are served, their configuration and landmark names."""
+  described = [read_network(model) for model in models]
+  cfg, names = described[0]
+  for model, other in zip(models, described, strict=True):
+    if other != (cfg, names):
+      raise ComponentError(f'{model.path} has another configuration than {models[0].path}; '
+                           'the members of an ensemble may differ by their seed only')
+  precision = cfg.train.precision if precision == 'trained' else precision
+  shape = (cfg.model, cfg.seen, cfg.heatmaps(len(names)), precision)
+  networks = []
+  for model in models:
+    network = unet.build(*shape, seed=0)
+    network.model.load_weights(model.path / 'model.weights.h5')
+    networks.append(folding.fold(network, *shape))
+  return networks, cfg, names

@@ -38,17 +38,18 @@ def trainer(examples: In[Examples], anomalies: In[Anomalies], model: Out[Trained
   schema = example_files.read_schema(examples.path)
   example_files.check_truth(schema, cfg.train.truth)
   names = schema['landmark_names']
-  splits = {split: data_input.encoded([str(path) for path in examples.shards(split)],
-                                      cfg.input, cfg.train.truth)
-            for split in ('train', 'validation')}
-  board = tensorboard.Board(model.logs, cfg, splits['validation'], names)
+  cfg = cfg.of_landmarks(len(names))
+  train_set, validation_set = (
+      data_input.encoded([str(path) for path in examples.shards(split)], cfg.input, cfg.train.truth)
+      for split in ('train', 'validation'))
+  validation_set = data_input.validation(validation_set, cfg.crop)
+  board = tensorboard.Board(model.logs, cfg, validation_set, names)
   with _bar(context.node, cfg.train.epochs) as bar:
     def on_epoch(report, network):
       bar.update(report.epoch - bar.n)
       bar.set_postfix_str(_summary(report, bar))
       board.write(report, network)
-    history = train.fit(splits['train'], splits['validation'], len(names), cfg, seed,
-                        model.path, on_epoch)
+    history = train.fit(train_set, validation_set, len(names), cfg, seed, model.path, on_epoch)
   board.close(history)
   (model.path / 'network.json').write_text(json.dumps(
       {'cfg': dataclasses.asdict(cfg), 'seed': seed, 'landmark_names': names}, indent=2), 'utf-8')

@@ -43,7 +43,11 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
   one_of('--dataset', dataset, DATASETS)
   if data_dir and dataset not in ROOTS:
     raise ConfigError(f'--data_dir={data_dir!r}: --dataset={dataset} reads no files; leave one of them out')
+  fields = EXPERIMENTS[model]
+  if fields and preset not in fields:
+    one_of(f'--preset={preset} --model', model,
+           [name for name, known in EXPERIMENTS.items() if not known or preset in known])
   named = [f'preset={preset}', f'name={model}', f'seed={seed}',
            f'data.dataset={dataset}', f'data.data_dir={data_dir}', f'train.precision={hardware.precision()}']
   return override(Experiment(), [*named, *PRESETS[preset], *DATASET_FIELDS[dataset].get(preset, []),
-                                 *EXPERIMENTS[model].get(preset, []), *overrides])
+                                 *fields.get(preset, []), *overrides])

@@ -1,5 +1,7 @@
 """Models by name: what differs from the plain U-Net, for each preset."""
 
+_DROPOUT = ['model.name=mc_dropout', 'model.dropout_rate=0.3', 'model.dropout_at=down3,down4,up3',
+            'sampler.kind=passes', 'sampler.num_samples=15']
 _FILM = {
     'default': ['model.name=film_ensemble', 'model.members=4',
                 'model.members_at=down3,down4,up3,up2,up1,up0', 'sampler.kind=passes',
@@ -14,8 +16,8 @@ _FILM = {
 EXPERIMENTS = {
     'baseline': {},
     'mc_dropout': {
-        'default': ['model.name=mc_dropout', 'model.dropout_rate=0.3',
-                    'model.dropout_at=down3,down4,up3', 'sampler.kind=passes', 'sampler.num_samples=15'],
+        'default': _DROPOUT,
+        'precise': [*_DROPOUT, 'refine.dropout_rate=0.3', 'refine.dropout_at=down3,up2'],
         'thesis': ['model.name=mc_dropout', 'model.dropout_rate=0.4',
                    'model.dropout_at=down0,down1,down2,down3,down4,up3,up2,up1,up0',
                    'sampler.kind=passes', 'sampler.num_samples=15'],
@@ -36,12 +38,13 @@ EXPERIMENTS = {
     'film_views': {preset: [*fields, 'sampler.kind=views'] for preset, fields in _FILM.items()},
     'ensemble': {
         'default': ['sampler.kind=members', 'sampler.num_samples=5'],
+        'precise': ['sampler.kind=members', 'sampler.num_samples=5'],
         'thesis': ['sampler.kind=members', 'sampler.num_samples=15'],
         'smoke': ['sampler.kind=members', 'sampler.num_samples=2'],
     },
     # The baseline's network, which is trained once for both, behind a few views.
     'views': {preset: ['sampler.kind=views', 'sampler.num_samples=5']
-              for preset in ('default', 'thesis', 'smoke')},
+              for preset in ('default', 'precise', 'thesis', 'smoke')},
     # One network that regresses a covariance; with an ensemble's or dropout's fields, many.
     'gaussian': {preset: ['model.name=gaussian', 'model.head=gaussian']
                  for preset in ('default', 'thesis', 'smoke')},

@@ -37,8 +37,8 @@ def test_heatmaps_and_features_stay_the_same(fields):
   assert normed == set(cfg.model.variational_at)
   images = tf.random.stateless_normal([2, 32, 32, 1], [1, 2])
   noise = unet.draw_noise(seeds.tensor(0, 'noise'), 1 if cfg.model.variational_at else 2, cfg.model)
-  expected = unet.run(network, images, noise, training=False).numpy()
-  np.testing.assert_allclose(unet.run(folded, images, noise, training=False), expected,
+  expected = unet.run(network, [images], noise, training=False).numpy()
+  np.testing.assert_allclose(unet.run(folded, [images], noise, training=False), expected,
                              rtol=1e-4, atol=1e-5 * np.abs(expected).max())
   vectors = [features.encode(features.encoder(one, cfg.model), images, cfg.model)[0]
              for one in (network, folded)]

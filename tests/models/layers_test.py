@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 from ceph_tf import seeds
 from ceph_tf.config import Experiment
 from ceph_tf.models import train, unet
-from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization, MemberAffine, kl_nats
+from ceph_tf.models.layers import ChannelMask, Conv2DFlipout, Conv2DReparameterization, OwnAffine, kl_nats
 from ceph_tf.overrides import override
 
 KINDS = pytest.mark.parametrize('kind', [Conv2DReparameterization, Conv2DFlipout])
@@ -151,20 +151,21 @@ def test_after_two_steps_every_weight_has_moved(fields, own, precision):
   assert sum(path.endswith(('raw_scale', 'gain', 'offset')) for path in before) == own
   images = tf.constant(np.random.default_rng(0).normal(size=(8, 32, 32, 1)), tf.float32)
   points = tf.constant(np.random.default_rng(1).uniform(4, 28, (8, 3, 2)), tf.float32)
+  batch = {'image': images, 'points_px': points}
   for step in range(2):
-    state.train_step(tf.constant(step, tf.int64), images, points, tf.constant(0.01))
+    state.train_step(tf.constant(step, tf.int64), batch, tf.constant(0.01))
   still = [weight.path for weight in model.weights if np.array_equal(weight.numpy(), before[weight.path])]
   # A bias in front of a batch normalization may stay where it is: its gradient is 0 but for rounding.
   assert not [path for path in still if not path.endswith('bias')]
 
 
 def test_the_divergence_counts_in_the_loss_by_its_weight_per_training_image():
-  images, points = tf.ones([2, 32, 32, 1]), tf.fill([2, 3, 2], 9.0)
+  batch = {'image': tf.ones([2, 32, 32, 1]), 'points_px': tf.fill([2, 3, 2], 9.0)}
   losses, divergences = [], []
   for weight, num_images in ((0, 8), (0.5, 8), (0.5, 4)):
     state = train.State(config(*VARIATIONAL, f'train.kl_weight={weight}'), 3, num_images, seed=0)
     divergences.append(float(kl_nats(state.network.model)))
-    losses.append(float(state.train_step(tf.constant(0, tf.int64), images, points, tf.constant(0.01))))
+    losses.append(float(state.train_step(tf.constant(0, tf.int64), batch, tf.constant(0.01))))
   assert divergences[0] > 100
   assert losses[1] - losses[0] == pytest.approx(0.5 * divergences[0] / 8, rel=1e-3)
   assert losses[2] - losses[0] == pytest.approx(0.5 * divergences[0] / 4, rel=1e-3)
@@ -184,7 +185,7 @@ def test_only_the_divergence_of_variational_layers_counts():
 def asked(network, cfg, seed=5):
   noise = unet.draw_noise(seeds.tensor(seed), 1, cfg.model)
   images = tf.constant(np.random.default_rng(0).normal(size=(2, 32, 32, 1)), tf.float32)
-  return [images, *noise], unet.run(network, images, noise, training=False).numpy()
+  return [images, *noise], unet.run(network, [images], noise, training=False).numpy()
 
 
 @pytest.mark.parametrize('fields', [
@@ -226,7 +227,7 @@ def test_channel_masks_take_their_channels():
 
 
 def test_a_member_has_its_gain_and_its_offset():
-  affine = MemberAffine(3, 0.5, seed=1)
+  affine = OwnAffine(3, 0.5, seed=1)
   affine(features(2), tf.constant([[0]]))
   affine.offset.assign(np.arange(12).reshape(3, 4))
   found = affine(features(2), tf.constant([[2], [0]]))
@@ -238,7 +239,7 @@ def test_a_member_has_its_gain_and_its_offset():
 
 def test_initial_gains_are_spread_about_one_and_seeded():
   def gains(spread, seed):
-    affine = MemberAffine(4, spread, seed)
+    affine = OwnAffine(4, spread, seed)
     affine.build((None, 6, 5, 300))
     assert not affine.offset.numpy().any()
     return affine.gain.numpy()
@@ -251,7 +252,7 @@ def test_initial_gains_are_spread_about_one_and_seeded():
 
 
 def test_members_compute_in_bfloat16():
-  affine = MemberAffine(3, 0.5, seed=1, dtype='mixed_bfloat16')
+  affine = OwnAffine(3, 0.5, seed=1, dtype='mixed_bfloat16')
   found = affine(features(), tf.constant([[2]]))
   assert found.dtype == tf.bfloat16 and affine.gain.dtype == 'float32'
   np.testing.assert_allclose(tf.cast(found, tf.float32), features() * affine.gain[2], rtol=0.02, atol=1e-3)
@@ -261,12 +262,12 @@ def test_members_differ_and_rows_of_a_batch_may_be_of_several():
   cfg = config(*MEMBERS)
   network = unet.build(cfg.model, cfg.input, 3, 'float32', seed=1)
   images = tf.constant(np.random.default_rng(0).normal(size=(3, 32, 32, 1)), tf.float32)
-  alone = [unet.run(network, images, [tf.constant([[k]])], training=False).numpy() for k in range(3)]
+  alone = [unet.run(network, [images], [tf.constant([[k]])], training=False).numpy() for k in range(3)]
   assert np.abs(alone[0] - alone[1]).max() > 1e-2 and np.abs(alone[1] - alone[2]).max() > 1e-2
-  mixed = unet.run(network, images, [tf.constant([[2], [0], [1]])], training=False)
+  mixed = unet.run(network, [images], [tf.constant([[2], [0], [1]])], training=False)
   for row, member in enumerate((2, 0, 1)):
     np.testing.assert_allclose(mixed[row], alone[member][row], rtol=1e-4, atol=1e-5)
-  quiet = unet.run(network, images, unet.no_noise(cfg.model), training=False)
+  quiet = unet.run(network, [images], unet.no_noise(cfg.model), training=False)
   np.testing.assert_array_equal(quiet, alone[0])
 
 
@@ -292,7 +293,8 @@ def test_a_step_trains_the_members_of_its_images_and_no_other():
   affine = state.network.model.get_layer('up0_member1')
   before = affine.gain.numpy()
   images = tf.constant(np.random.default_rng(0).normal(size=(4, 32, 32, 1)), tf.float32)
-  state.train_step(tf.constant(0, tf.int64), images, tf.fill([4, 3, 2], 9.0), tf.constant(0.01))
+  batch = {'image': images, 'points_px': tf.fill([4, 3, 2], 9.0)}
+  state.train_step(tf.constant(0, tf.int64), batch, tf.constant(0.01))
   moved = set(np.flatnonzero((affine.gain.numpy() != before).any(1)))
   seed = seeds.fold_in(seeds.tensor(0, 'dropout'), tf.constant(0, tf.int64))
   assert moved == set(unet.training_noise(seed, 4, cfg.model)[-1].numpy()[:, 0]) and len(moved) > 1

@@ -115,7 +115,7 @@ def test_the_likelihood_teaches_the_spread_and_by_a_share_the_features_but_not_t
   points = tf.constant(seeds.rng(1).uniform(5, 25, (2, 2, 2)), tf.float32)
   def gradients(loss):
     with tf.GradientTape() as tape:
-      output = unet.run(network, images, unet.no_noise(cfg.model), training=True)
+      output = unet.run(network, [images], unet.no_noise(cfg.model), training=True)
       value = loss(*spread.split(output, 'gaussian'))
     variables = network.model.trainable_variables
     found = tape.gradient(value, variables, unconnected_gradients='zero')

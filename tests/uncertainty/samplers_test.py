@@ -32,7 +32,7 @@ def network(cfg, seed=0):
 
 
 def draw(cfg, sampler, batch, networks=None, seed=7):
-  return samplers.draw(networks or [network(cfg)], batch, cfg, sampler, seeds.tensor(seed))
+  return samplers.draw(networks or [network(cfg)], [batch], cfg, sampler, seeds.tensor(seed))
 
 
 def test_shapes():
@@ -78,9 +78,9 @@ def test_the_mean_heatmap_is_a_density_and_knows_less_than_its_parts(cfg, sample
 def test_trunk_and_head_are_the_model_under_the_same_noise(cfg):
   net, batch, seed = network(cfg), images(), seeds.tensor(7)
   noise = unet.draw_noise(seed, 4, cfg.model)
-  drawn = samplers.draw([net], batch, cfg, SamplerConfig('passes', 4), seed)
+  drawn = samplers.draw([net], [batch], cfg, SamplerConfig('passes', 4), seed)
   for one in range(4):
-    output = unet.run(net, batch, [kind[one:one + 1] for kind in noise], training=False)
+    output = unet.run(net, [batch], [kind[one:one + 1] for kind in noise], training=False)
     decoded = heatmaps.decode(output, 'cross_entropy', cfg.heatmap)
     np.testing.assert_allclose(drawn.points_px[one], 2 * decoded.points_px + 0.5, atol=1e-3)
 

@@ -78,7 +78,7 @@ def drawn(fields, sampler, batch, weights=0):
   cfg = override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8,8',
                                 'train.precision=float32', *fields]).network
   network = unet.build(cfg.model, cfg.input, 5, 'float32', weights)
-  return samplers.draw([network], batch, cfg, sampler, seeds.tensor(7))
+  return samplers.draw([network], [batch], cfg, sampler, seeds.tensor(7))
 
 
 def images(batch=3):

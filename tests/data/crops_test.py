@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ceph_tf import geometry, seeds
-from ceph_tf.models import crops
+from ceph_tf.data import crops
 
 
 def numbered(batch=2, height=12, width=10):
@@ -75,22 +75,26 @@ def test_a_missing_landmark_has_a_crop_all_the_same():
   assert np.isfinite(crops.to_crops(points, frame)[0, 1]).all()
 
 
+def share_inside(density, frame, stride, size_px):
+  return tf.reduce_sum(density * crops.cover(density.shape[1:3], frame, stride, size_px), [1, 2])
+
+
 def test_the_share_of_a_heatmap_in_its_crop_by_hand():
   density = np.zeros((1, 6, 5, 2), np.float32)
   density[0, 2, 3] = 0.5  # covers x 5.5..7.5 and y 3.5..5.5 of the image
   density[0, 5, 0] = 0.5
   frame = geometry.crop_frame(tf.constant([[[6.0, 4.0], [8.0, 5.0]]]), 4)
   # The crops cover x 3.5..7.5 and y 1.5..5.5, and x 5.5..9.5 and y 2.5..6.5.
-  np.testing.assert_allclose(crops.share_inside(density, frame, 2, 4), [[0.5, 0.5]])
+  np.testing.assert_allclose(share_inside(density, frame, 2, 4), [[0.5, 0.5]])
   frame = geometry.crop_frame(tf.constant([[[5.0, 4.0], [9.0, 6.0]]]), 4)
   # x 2.5..6.5: half of the pixel; x 6.5..10.5, y 3.5..7.5: half of it.
-  np.testing.assert_allclose(crops.share_inside(density, frame, 2, 4), [[0.25, 0.25]])
+  np.testing.assert_allclose(share_inside(density, frame, 2, 4), [[0.25, 0.25]])
 
 
 def test_far_from_its_heatmap_a_crop_holds_nothing_and_over_all_of_it_everything():
   density = tf.nn.softmax(tf.random.stateless_normal([2, 30, 3], [1, 2]), axis=1)
   density = tf.reshape(density, [2, 6, 5, 3])
   away = geometry.crop_frame(tf.fill([2, 3, 2], 100.0), 8)
-  np.testing.assert_array_equal(crops.share_inside(density, away, 2, 8), np.zeros((2, 3)))
+  np.testing.assert_array_equal(share_inside(density, away, 2, 8), np.zeros((2, 3)))
   around = geometry.crop_frame(tf.fill([2, 3, 2], 5.0), 64)
-  np.testing.assert_allclose(crops.share_inside(density, around, 2, 64), np.ones((2, 3)), rtol=1e-5)
+  np.testing.assert_allclose(share_inside(density, around, 2, 64), np.ones((2, 3)), rtol=1e-5)
