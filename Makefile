@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN_FLAGS ?= --model=mc_dropout
+# TensorFlow starts and traces on one core, so two files of tests at once take half the time.
+TEST_WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 TORCH_PYTHON ?= $(BIN)/python
 
 .PHONY: run test test-fast lint bench clean
@@ -11,10 +14,10 @@ run: $(VENV)/installed
 	$(BIN)/python -m pipelines.run $(RUN_FLAGS)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest tests
+	$(PYTEST) tests
 
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest tests -m 'not slow'
+	$(PYTEST) tests -m 'not slow'
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -40,6 +40,6 @@ setuptools.setup(
         'medical': MEDICAL,
         'serving': SERVING,
         'verify': VERIFY,
-        'dev': ['pytest>=8', 'ruff>=0.8', *MEDICAL, *SERVING, *VERIFY],
+        'dev': ['pytest>=8', 'pytest-xdist>=3.8', 'ruff>=0.8', *MEDICAL, *SERVING, *VERIFY],
     },
 )

@@ -34,6 +34,12 @@ def one_of(field: str, value: str, allowed: typing.Iterable[str]) -> None:
     raise ConfigError(f'{field}={value!r}: allowed is {", ".join(allowed)}{hint}')
 
 
+def _check_blocks(field: str, blocks: tuple[str, ...], filters: tuple[int, ...]) -> None:
+  levels = range(len(filters))
+  for block in blocks:
+    one_of(field, block, [f'down{i}' for i in levels] + [f'up{i}' for i in levels[:-1]])
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
   """Which images, whose truth, which splits. The slice of `example_gen`.
@@ -164,11 +170,8 @@ class ModelConfig:
     one_of('model.head', self.head, ('heatmap', 'gaussian'))
     _check(0 <= self.spread_gradient <= 1, 'model.spread_gradient', self.spread_gradient, '0..1')
     _check(0 <= self.dropout_rate < 1, 'model.dropout_rate', self.dropout_rate, '0 <= rate < 1')
-    levels = len(self.filters)
-    blocks = [f'down{i}' for i in range(levels)] + [f'up{i}' for i in range(levels - 1)]
     for name in ('dropout_at', 'variational_at', 'members_at'):
-      for block in getattr(self, name):
-        one_of(f'model.{name}', block, blocks)
+      _check_blocks(f'model.{name}', getattr(self, name), self.filters)
     one_of('model.variational_kind', self.variational_kind, ('flipout', 'reparameterization'))
     _check(self.prior_scale > 0, 'model.prior_scale', self.prior_scale, '> 0')
     _check(self.posterior_scale >= 0, 'model.posterior_scale', self.posterior_scale, '>= 0')
@@ -385,10 +388,10 @@ class CropConfig:
   landmarks: int = 8
 
   def __post_init__(self):
-    _check(self.size_px == 0 or self.size_px >= 8, 'crop.size_px', self.size_px, '0, or >= 8')
-    _check(len(self.jitter_px) == 2 and 0 < self.jitter_px[0] <= self.jitter_px[1], 'crop.jitter_px',
+    _check(self.size_px == 0 or self.size_px >= 8, 'refine.crop.size_px', self.size_px, '0, or >= 8')
+    _check(len(self.jitter_px) == 2 and 0 < self.jitter_px[0] <= self.jitter_px[1], 'refine.crop.jitter_px',
            self.jitter_px, 'two rising lengths > 0')
-    _check(self.landmarks >= 1, 'crop.landmarks', self.landmarks, '>= 1')
+    _check(self.landmarks >= 1, 'refine.crop.landmarks', self.landmarks, '>= 1')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -440,6 +443,13 @@ class RefineConfig:
   def __post_init__(self):
     _check(0 <= self.scale <= 8, 'refine.scale', self.scale, '0..8')
     _check(self.crop.size_px >= 8, 'refine.crop.size_px', self.crop.size_px, '>= 8')
+    _check(len(self.filters) >= 2 and min(self.filters) >= 1, 'refine.filters', self.filters,
+           'two or more positive numbers')
+    _check(0 <= self.dropout_rate < 1, 'refine.dropout_rate', self.dropout_rate, '0 <= rate < 1')
+    _check_blocks('refine.dropout_at', self.dropout_at, self.filters)
+    _check(self.target_sigma_px > 0, 'refine.target_sigma_px', self.target_sigma_px, '> 0')
+    _check(self.epochs >= 1, 'refine.epochs', self.epochs, '>= 1')
+    _check(self.learning_rate > 0, 'refine.learning_rate', self.learning_rate, '> 0')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -517,7 +527,6 @@ class Experiment:
       for name in ('dropout_rate', 'dropout_at'):
         _check(bool(getattr(refine, name)), f'refine.{name}', getattr(refine, name),
                f'some {when} and sampler.kind=passes')
-    assert self.refiner  # its own checks
 
   @property
   def network(self) -> NetworkConfig:

@@ -6,6 +6,12 @@ import pytest
 from ceph_tf.config import DataConfig
 
 
+def pytest_collection_modifyitems(items):
+  """Files that are slow first, or one of several workers is left alone with them at the end."""
+  slow = {item.path for item in items if item.get_closest_marker('slow')}
+  items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope='session')
 def isbi_dir() -> pathlib.Path:
   """The ISBI 2015 data, from CEPH_TF_ISBI or `../shared/data/isbi2015` beside the repository."""

@@ -66,6 +66,11 @@ def test_a_malformed_override_is_refused(assignment):
     ('data.shards', '0', '1..100'),
     ('train.batch_size', '100000', '1..512'), ('data.phantom_size_px', '10', '64..4096'),
     ('name', '../evil', 'plain folder name'), ('name', '', 'plain folder name'),
+    ('model.landmarks', '3', 'only crops are of one'), ('refine.scale', '9', '0..8'),
+    ('refine.crop.size_px', '0', '>= 8'), ('refine.crop.size_px', '7', '0, or >= 8'),
+    ('refine.crop.jitter_px', '4', 'two rising lengths > 0'),
+    ('refine.crop.landmarks', '0', '>= 1'), ('refine.dropout_at', 'down9', 'down3'),
+    ('refine.filters', '8', 'two or more'), ('refine.epochs', '0', '>= 1'),
     ('name', '.x', 'plain folder name'), ('evaluate.min_sdr_4mm', '1.5', '0..1'),
     ('heatmap.window_px', '0', '>= 1')])
 def test_a_value_out_of_range_is_refused_with_field_value_and_range(field, value, said):
@@ -98,6 +103,19 @@ def test_passes_need_noise_of_some_kind():
     overrides.override(Experiment(), ['model.members=4'])
   with pytest.raises(ConfigError, match="model.norm='none': allowed is batch or group with model.members"):
     overrides.override(Experiment(), [*members, 'sampler.num_samples=4', 'model.norm=none'])
+
+
+@pytest.mark.parametrize('fields, said', [
+    (['refine.crop.size_px=20'], 'refine.crop.size_px=20: allowed is a multiple of 8 for 4 refine.filters'),
+    (['train.loss=mse'], "train.loss='mse': allowed is cross_entropy with refine.scale"),
+    (['model.head=gaussian'], "model.head='gaussian': allowed is heatmap with refine.scale"),
+    (['model.members=2', 'model.members_at=up0'], 'model.members=2: allowed is 0 with refine.scale'),
+    (['model.variational_at=up0'], 'allowed is none with refine.scale'),
+    (['sampler.kind=passes', 'sampler.num_samples=2', 'model.dropout_rate=0.1', 'model.dropout_at=up0'],
+     'refine.dropout_rate=0.0: allowed is some with refine.scale and sampler.kind=passes')])
+def test_a_second_look_that_does_not_fit_the_first_is_refused(fields, said):
+  with pytest.raises(ConfigError, match=said):
+    overrides.override(Experiment(), ['refine.scale=2', *fields])
 
 
 @pytest.mark.parametrize('field, value, hint', [

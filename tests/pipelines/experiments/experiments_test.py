@@ -5,19 +5,33 @@ import pytest
 from ceph_tf.config import ConfigError
 from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, resolve
 
+TWO_LOOKS = ('baseline', 'mc_dropout', 'ensemble', 'views')
+COMBINATIONS = [(model, preset, dataset) for model, preset, dataset in itertools.product(
+    EXPERIMENTS, PRESETS, DATASETS) if preset != 'precise' or model in TWO_LOOKS]
 
-@pytest.mark.parametrize('model,preset,dataset', itertools.product(EXPERIMENTS, PRESETS, DATASETS))
+
+@pytest.mark.parametrize('model,preset,dataset', COMBINATIONS)
 def test_every_combination_is_an_experiment(model, preset, dataset):
   experiment = resolve(model, preset, [], dataset, '' if dataset == 'phantom' else '/data', 3)
   assert (experiment.name, experiment.preset, experiment.seed) == (model, preset, 3)
   kinds = {'baseline': 'one', 'mc_dropout': 'passes', 'flipout': 'passes', 'film_ensemble': 'passes',
            'ensemble': 'members', 'views': 'views', 'film_views': 'views', 'gaussian': 'one'}
   assert experiment.sampler.kind == kinds[model]
+  assert bool(experiment.refiner) == (preset == 'precise')
 
 
 def test_members_of_an_ensemble_are_baselines():
   ensemble, baseline = (resolve(m, 'default', [], '', '', 0) for m in ('ensemble', 'baseline'))
   assert ensemble.network == baseline.network
+
+
+def test_the_first_look_of_the_precise_preset_is_the_default():
+  precise, default = (resolve('mc_dropout', preset, [], '', '/data', 0) for preset in ('precise', 'default'))
+  assert precise.network == default.network
+  second = precise.refiner
+  assert (second.input.height, second.input.width) == (640, 512)
+  assert second.augment.elastic_px / second.input.height == default.augment.elastic_px / default.input.height
+  assert second.train.truth == default.train.truth and second.crop.size_px == 64
 
 
 def test_the_command_line_has_the_last_word():
@@ -44,6 +58,8 @@ def test_the_thesis_is_configured_as_published():
 @pytest.mark.parametrize('arguments,said', [
     (('mc_dropuot', 'default', [], '', '', 0), "did you mean 'mc_dropout'"),
     (('baseline', 'defualt', [], '', '', 0), "did you mean 'default'"),
+    (('flipout', 'precise', [], '', '', 0),
+     "--preset=precise --model='flipout': allowed is baseline, ensemble, mc_dropout, views"),
     (('baseline', 'default', [], 'isbi', '', 0), 'isbi2015'),
     (('baseline', 'default', [], 'phantom', '/data', 0), 'reads no files'),
 ])
