@@ -38,12 +38,14 @@ def one(folder, pattern):
   return found[0]
 
 
+TWO_LOOKS = ('--set', 'refine.scale=2', '--set', 'refine.crop.size_px=16', '--set', 'refine.filters=8,8',
+             '--set', 'refine.epochs=2')
 UNCHANGED_FILMS = ('--set', 'stress.images=0')  # that changed films are asked about is shown by three models
 
 
 @pytest.mark.parametrize('model,samples,flags', [
     ('baseline', 1, ()), ('mc_dropout', 3, ()), ('ensemble', 2, ()), ('flipout', 3, UNCHANGED_FILMS),
-    ('gaussian', 1, UNCHANGED_FILMS)])
+    ('gaussian', 1, UNCHANGED_FILMS), ('views', 5, (*UNCHANGED_FILMS, *TWO_LOOKS))])
 def test_model_is_trained_evaluated_and_pushed(work, model, samples, flags):
   known = set(work.glob(PREDICTIONS))
   done = run(work, f'--model={model}', *flags)

@@ -14,18 +14,25 @@ from ceph_tf.models import folding, unet
 from ceph_tf.overrides import override
 from ceph_tf.serving.predictor import Predictor
 from ceph_tf.uncertainty import fitted as fitting
+from ceph_tf.uncertainty import refinement
 
 LANDMARKS = 19
 
 
+def experiment(*fields):
+  return override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8', *fields])
+
+
 def config(*fields):
-  return override(Experiment(), ['input.height=32', 'input.width=32', 'model.filters=4,8', *fields]).network
+  return experiment(*fields).network
 
 
 DROPOUT = ('model.dropout_rate=0.5', 'model.dropout_at=down1')
 FLIPOUT = ('model.variational_at=down1,up0', 'model.posterior_scale=0.5')
 MEMBERS = ('model.members=3', 'model.members_at=down1,up0')
-SAMPLERS = {
+SECOND = experiment('refine.scale=2', 'refine.crop.size_px=16', 'refine.filters=4,8',
+                    'refine.dropout_rate=0.5', 'refine.dropout_at=down1').refiner.of_landmarks(LANDMARKS)
+SAMPLERS = {  # network, sampler, and perhaps the network of a second look
     'baseline': (config(), SamplerConfig()),
     'mc_dropout': (config(*DROPOUT), SamplerConfig('passes', 4, chunk=2)),
     'flipout': (config(*FLIPOUT), SamplerConfig('passes', 3)),
@@ -33,6 +40,7 @@ SAMPLERS = {
     'views': (config(), SamplerConfig('views', 3)),
     'ensemble': (config(), SamplerConfig('members', 2)),
     'gaussian': (config('model.head=gaussian'), SamplerConfig()),
+    'two_looks': (config(*DROPOUT), SamplerConfig('passes', 4, chunk=2), SECOND),
 }
 
 
@@ -42,12 +50,16 @@ class Exported(typing.NamedTuple):
 
 
 def predictor(model, fitted=None, precision='mixed_bfloat16'):
-  cfg, sampler = SAMPLERS[model]
+  cfg, sampler, *second = SAMPLERS[model]
   cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, precision=precision))
-  count = sampler.num_samples if sampler.kind == 'members' else 1
-  shape = (cfg.model, cfg.input, LANDMARKS, precision)
-  networks = [folding.fold(unet.build(*shape, seed=k), *shape) for k in range(count)]
-  return Predictor(networks, cfg, sampler, seed=5, fitted=fitted)
+
+  def networks(cfg):
+    count = sampler.num_samples if sampler.kind == 'members' else 1
+    shape = (cfg.model, cfg.seen, cfg.heatmaps(LANDMARKS), precision)
+    return [folding.fold(unet.build(*shape, seed=k), *shape) for k in range(count)]
+
+  looks = [refinement.refiner(networks(other), other, cfg) for other in second]
+  return Predictor(networks(cfg), cfg, sampler, 5, fitted, *looks)
 
 
 def some_fitted():
