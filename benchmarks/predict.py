@@ -33,6 +33,7 @@ from ceph_tf.models import features, folding, unet
 from ceph_tf.serving import cost
 from ceph_tf.serving.predictor import Predictor
 from ceph_tf.uncertainty import fitted as fitting
+from ceph_tf.uncertainty import refinement
 from pipelines import experiments
 
 LANDMARKS, HEIGHT_PX, WIDTH_PX = 19, 2400, 1935
@@ -45,6 +46,10 @@ MODELS = {  # name -> model, preset, further settings
     'baseline, default': ('baseline', 'default', []),
     'mc_dropout, default, 15 passes': ('mc_dropout', 'default', []),
     'ensemble, default, 5 networks': ('ensemble', 'default', []),
+    'baseline, precise': ('baseline', 'precise', []),
+    'mc_dropout, precise, 15 passes': ('mc_dropout', 'precise', []),
+    'plain U-Net at 640x512':  # as finely as the precise preset looks, everywhere
+        ('baseline', 'default', ['input.height=640', 'input.width=512', 'model.stem_stride=1']),
 }
 
 
@@ -59,34 +64,48 @@ def jpeg() -> bytes:
 def predictor(experiment: Experiment) -> Predictor:
   """With weights as drawn, and something fitted."""
   cfg, sampler = experiment.network, experiment.sampler
-  shape = (cfg.model, cfg.input, LANDMARKS, cfg.train.precision)
-  networks = [folding.fold(unet.build(*shape, seed=k), *shape)
-              for k in range(sampler.num_samples if sampler.kind == 'members' else 1)]
-  width = features.width(features.encoder(networks[0], cfg.model))
+
+  def networks(cfg):
+    shape = (cfg.model, cfg.seen, cfg.heatmaps(LANDMARKS), cfg.train.precision)
+    return [folding.fold(unet.build(*shape, seed=k), *shape)
+            for k in range(sampler.num_samples if sampler.kind == 'members' else 1)]
+
+  first, second = networks(cfg), None
+  if experiment.refiner:
+    told = experiment.refiner.of_landmarks(LANDMARKS)
+    second = refinement.refiner(networks(told), told, cfg)
+  width = features.width(features.encoder(first[0], cfg.model))
   rng = seeds.rng(0, 'fitted')
   some = fitting.fit(
       rng.normal(size=(150, width)), rng.normal(size=(20, width)), rng.normal(size=(20, LANDMARKS, 2)),
       np.broadcast_to(np.eye(2), (20, LANDMARKS, 2, 2)), rng.gamma(2, size=(20, LANDMARKS)), 0.9, 5, 0.05)
-  return Predictor(networks, cfg, sampler, 0, some)
+  return Predictor(first, cfg, sampler, 0, some, second)
 
 
 def passes_alone(model: Predictor) -> Callable:
-  """The networks of a sampler on one network image, without reading a heatmap."""
-  cfg, sampler = model.cfg, model.sampler
-  image = tf.random.stateless_normal([1, cfg.input.height, cfg.input.width, 1], [0, 0])
+  """The networks of a sampler on one network image, and its crops, without reading a heatmap."""
+  sampler = model.sampler
 
-  def run(images):
+  def images(cfg, rows):
+    return tf.random.stateless_normal([rows, cfg.seen.height, cfg.seen.width, 1], [0, 0])
+
+  def run(networks, cfg, seen):
     if sampler.kind != 'passes':
-      return [tf.reduce_max(unet.run(network, [images], unet.no_noise(cfg.model), training=False))
-              for network in model.networks]
-    kept = [tf.repeat(k, sampler.chunk, 0) for k in unet.features(model.networks[0], [images])]
-    noise = unet.draw_noise(model.seed, sampler.num_samples, cfg.model)
-    return [tf.reduce_max(model.networks[0].head([*kept, *(kind[k:k + sampler.chunk] for kind in noise)],
-                                                training=False))
-            for k in range(0, sampler.num_samples, sampler.chunk)]
+      return [tf.reduce_max(unet.run(network, seen, unet.no_noise(cfg.model), training=False))
+              for network in networks]
+    rows = seen[0].shape[0]
+    kept = [tf.tile(k, [sampler.chunk] + [1] * (k.shape.rank - 1)) for k in unet.features(networks[0], seen)]
+    noise = [tf.repeat(kind, rows, 0) for kind in unet.draw_noise(model.seed, sampler.num_samples, cfg.model)]
+    size = sampler.chunk * rows
+    return [tf.reduce_max(networks[0].head([*kept, *(kind[k:k + size] for kind in noise)], training=False))
+            for k in range(0, sampler.num_samples * rows, size)]
 
-  graph = tf.function(run)
-  return lambda: [value.numpy() for value in graph(image)]
+  looks = [(model.networks, model.cfg, [images(model.cfg, 1)])]
+  if model.second:
+    cfg = model.second.cfg
+    looks.append((model.second.networks, cfg, [images(cfg, LANDMARKS), tf.range(LANDMARKS)[:, None]]))
+  graph = tf.function(lambda: [run(*look) for look in looks])
+  return lambda: tf.nest.map_structure(lambda value: value.numpy(), graph())
 
 
 class Ours:

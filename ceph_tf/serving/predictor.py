@@ -119,10 +119,7 @@ class Predictor:
 
     Before anything is fitted there is `features`, too.
     """
-    archive = keras.export.ExportArchive()
-    for network in [*self.networks, *(self.second.networks if self.second else ())]:
-      archive.track(network.model)
-    archive.track(self.encoder)
+    archive = keras.export.ExportArchive()  # variables that endpoints use are found; tracked, they come twice
     files = tf.TensorSpec([None], tf.string, name='image_bytes')
     images = tf.TensorSpec([None, None, None, 1], tf.float32, name='image')
     spacing = tf.TensorSpec([None], tf.float32, name='spacing_mm')
