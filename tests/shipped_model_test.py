@@ -1,4 +1,4 @@
-"""The model in the box: it is what its card says it is."""
+"""The models in the box: they are what their cards say they are."""
 
 import itertools
 import json
@@ -13,17 +13,22 @@ from ceph_tf.data.datasets import DATASETS
 from ceph_tf.data.records import truth_points
 from ceph_tf.serving import saved_model
 
-FOLDER = pathlib.Path(__file__).parents[1] / 'saved_models' / 'mc_dropout_isbi2015'
+BOX = pathlib.Path(__file__).parents[1] / 'saved_models'
+
+
+@pytest.fixture(scope='module', params=['mc_dropout_isbi2015', 'mc_dropout_isbi2015_precise'])
+def folder(request):
+  return BOX / request.param
 
 
 @pytest.fixture(scope='module')
-def model():
-  return saved_model.load(FOLDER / '1')
+def model(folder):
+  return saved_model.load(folder / '1')
 
 
 @pytest.fixture(scope='module')
-def stated():
-  evaluation = json.loads((FOLDER / '1' / 'evaluation.json').read_text('utf-8'))
+def stated(folder):
+  evaluation = json.loads((folder / '1' / 'evaluation.json').read_text('utf-8'))
   return evaluation['results']['mean']
 
 
@@ -33,8 +38,8 @@ def test_a_computed_film_is_answered_and_referred(model, phantom_records):
   assert answer['refer']  # no X-ray of a patient
 
 
-def test_the_card_has_the_figures_of_the_evaluation(stated):
-  card = (FOLDER / 'README.md').read_text('utf-8')
+def test_the_card_has_the_figures_of_the_evaluation(folder, stated):
+  card = (folder / 'README.md').read_text('utf-8')
   for subset in ('official', 'leak_free'):
     figures = stated[subset]
     low, high = figures['intervals']['mre_mm']
@@ -43,8 +48,9 @@ def test_the_card_has_the_figures_of_the_evaluation(stated):
   assert re.search(r'not a medical device', card, re.IGNORECASE)
 
 
-def test_nothing_in_it_names_a_machine():
-  for path in FOLDER.rglob('*.json'):
+def test_it_is_small_and_names_no_machine(folder):
+  assert sum(path.stat().st_size for path in (folder / '1').rglob('*')) < 20e6
+  for path in folder.rglob('*.json'):
     assert not re.search(r'"/(?!models)', path.read_text('utf-8')), path
 
 
