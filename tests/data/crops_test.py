@@ -5,7 +5,9 @@ import pytest
 import tensorflow as tf
 
 from ceph_tf import geometry, seeds
+from ceph_tf.config import CropConfig
 from ceph_tf.data import crops
+from ceph_tf.data import input as data_input
 
 
 def numbered(batch=2, height=12, width=10):
@@ -98,3 +100,55 @@ def test_far_from_its_heatmap_a_crop_holds_nothing_and_over_all_of_it_everything
   np.testing.assert_array_equal(share_inside(density, away, 2, 8), np.zeros((2, 3)))
   around = geometry.crop_frame(tf.fill([2, 3, 2], 5.0), 64)
   np.testing.assert_allclose(share_inside(density, around, 2, 64), np.ones((2, 3)), rtol=1e-5)
+
+
+def spot_images(points, height=40, width=32):
+  """Images [B, H, W, 1] that are 1 in the pixels of points [B, L, 2], 0 elsewhere."""
+  y, x = np.mgrid[:height, :width]
+  at = points[:, :, :, None, None]
+  return tf.constant(((x == at[:, :, 0]) & (y == at[:, :, 1])).any(1)[..., None], tf.float32)
+
+
+def test_training_crops_show_each_one_its_landmark():
+  points = np.array([[[20, 9], [7, 30], [11, 15]], [[3, 3], [16, 20], [29, 38]]], np.float32)
+  cfg = CropConfig(size_px=16, jitter_px=(1.0, 3.0), landmarks=2)
+  seen = set()
+  for step in range(20):
+    found = crops.of_batch(spot_images(points), tf.constant(points), seeds.tensor(step, 'crops'), cfg)
+    assert found['image'].shape == (4, 16, 16, 1) and found['points_px'].shape == (4, 1, 2)
+    landmarks = found['landmark'].numpy()[:, 0]
+    assert landmarks[0] != landmarks[1] and landmarks[2] != landmarks[3]
+    seen |= {*landmarks}
+    for crop, point in zip(found['image'].numpy(), found['points_px'].numpy()[:, 0], strict=True):
+      x, y = np.rint(point).astype(int)
+      if 0 <= x < 16 and 0 <= y < 16:  # a large jitter takes it out of the crop
+        assert crop[y, x, 0] == 1
+  assert seen == {0, 1, 2}
+
+
+def test_of_fewer_landmarks_than_asked_for_all_are_taken_and_missing_ones_stay_missing():
+  points = tf.constant([[[20.0, 9.0], [np.nan, np.nan]]])
+  found = crops.of_batch(tf.ones([1, 40, 32, 1]), points, seeds.tensor(0, 'crops'), CropConfig(size_px=16))
+  assert sorted(found['landmark'].numpy()[:, 0]) == [0, 1]
+  missing = np.isnan(found['points_px'].numpy()).all((1, 2))
+  np.testing.assert_array_equal(missing, found['landmark'].numpy()[:, 0] == 1)
+
+
+def test_validation_crops_lead_back_to_the_source_image():
+  points = np.array([[[20, 9], [7, 30]], [[3, 3], [16, 20]]], np.float32)
+  frame = geometry.Frame(np.array([[0.5, 0.5], [0.25, 0.25]], np.float32),
+                         np.array([[1, 2], [3, 4]], np.float32))
+  whole = tf.data.Dataset.from_tensor_slices({
+      'image': spot_images(points), 'points_px': points, 'frame': frame,
+      'spacing_mm': np.array([0.1, 0.2], np.float32)})
+  cfg = CropConfig(size_px=16, jitter_px=(1.0, 4.0))
+  found = list(data_input.validation(whole, cfg))
+  assert len(found) == 4 and [int(one['landmark'][0]) for one in found] == [0, 1, 0, 1]
+  for number, one in enumerate(found):
+    image, landmark = divmod(number, 2)
+    source = (points[image, landmark] - frame.offset[image]) / frame.scale[image]
+    np.testing.assert_allclose(one['frame'].to_source(one['points_px'])[0], source, atol=1e-4)
+    assert float(one['spacing_mm']) == pytest.approx([0.1, 0.2][image])
+  for one, again in zip(found, data_input.validation(whole, cfg), strict=True):
+    np.testing.assert_array_equal(one['image'], again['image'])
+  assert data_input.validation(whole, CropConfig()) is whole

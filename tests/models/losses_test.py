@@ -85,3 +85,18 @@ def test_the_target_itself_is_the_minimum(name):
 def test_cross_entropy_survives_huge_logits():
   output, points = _example()
   assert np.isfinite(losses.cross_entropy(tf.constant(1e4 * output), tf.constant(points), _CFG))
+
+
+def test_a_landmark_outside_teaches_not_to_know_it_where_that_is_asked():
+  output, points = _example(landmarks=2)
+  points[:, 1] = [100, 100]
+  cfg = HeatmapConfig(target_sigma_px=1.5, outside='uniform')
+  uniform = np.mean([_cross_entropy(output[b, :, :, 1], np.ones(_SIZE)) for b in range(3)])
+  known = np.mean([_cross_entropy(output[b, :, :, 0], _target(*points[b, 0])) for b in range(3)])
+  both = float(losses.cross_entropy(tf.constant(output), tf.constant(points), cfg))
+  assert both == pytest.approx((known + uniform) / 2, rel=1e-4)
+  assert float(losses.cross_entropy(tf.constant(output), tf.constant(points), _CFG)) == pytest.approx(
+      known, rel=1e-4)
+  points[:, 1] = np.nan  # but a missing one teaches nothing
+  assert float(losses.cross_entropy(tf.constant(output), tf.constant(points), cfg)) == pytest.approx(
+      known, rel=1e-4)
