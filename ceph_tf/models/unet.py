@@ -85,12 +85,13 @@ class _Builder:
     """What makes a normalization that of one member, in blocks where members differ, or landmark."""
     cfg = self.cfg
     if cfg.landmarks:
-      name, count, spread_, which = f'{block}_landmark{i}', cfg.landmarks, LANDMARK_SPREAD, self.landmark
+      kind, count, deviation, which = 'landmark', cfg.landmarks, LANDMARK_SPREAD, self.landmark
     elif block in cfg.members_at:
-      name, count, spread_, which = f'{block}_member{i}', cfg.members, cfg.member_spread, self.noise['member']
+      kind, count, deviation, which = 'member', cfg.members, cfg.member_spread, self.noise['member']
     else:
       return x
-    return OwnAffine(count, spread_, seeds.derive(self.seed, name), name=name, dtype=self.precision)(x, which)
+    name = f'{block}_{kind}{i}'
+    return OwnAffine(count, deviation, seeds.derive(self.seed, name), name=name, dtype=self.precision)(x, which)
 
   def relu(self, x, name):
     return layers.Activation('relu', name=name, dtype=self.precision)(x)
