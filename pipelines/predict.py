@@ -22,7 +22,8 @@ from ceph_tf.config import ConfigError
 from ceph_tf.data.records import DataError
 from pipelines import console
 
-_IN_THE_BOX = 'saved_models/mc_dropout_isbi2015'  # whatever else is pushed: what is asked does not change
+# Whatever else is pushed: what is asked does not change.
+_IN_THE_BOX = 'saved_models/mc_dropout_isbi2015_precise'
 _SAVED_MODEL = flags.DEFINE_string(
     'saved_model', _IN_THE_BOX, 'A SavedModel, or a folder of its versions (the newest is taken), or of '
     'several such folders (of which the model that was pushed last is taken).')
@@ -52,8 +53,8 @@ def newest_model(folder: pathlib.Path) -> pathlib.Path:
       newest += [there[max(there)]] if there else []
     if newest:
       return max(newest, key=lambda path: (path / 'saved_model.pb').stat().st_mtime)
-  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; the one in the box '
-                    'lies in the folder of the project, and `python -m pipelines.run` makes others')
+  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; those in the box '
+                    'lie in the folder of the project, and `python -m pipelines.run` makes others')
 
 
 def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:

@@ -91,7 +91,8 @@ class _Builder:
     else:
       return x
     name = f'{block}_{kind}{i}'
-    return OwnAffine(count, deviation, seeds.derive(self.seed, name), name=name, dtype=self.precision)(x, which)
+    seed = seeds.derive(self.seed, name)
+    return OwnAffine(count, deviation, seed, name=name, dtype=self.precision)(x, which)
 
   def relu(self, x, name):
     return layers.Activation('relu', name=name, dtype=self.precision)(x)

@@ -55,8 +55,8 @@ def test_mistakes_that_need_a_look_at_the_disk(tmp_path, xray_files):
   (tmp_path / 'x.png').write_bytes(xray_files.picture())
   for arguments, words in (
       (['missing\n.png'], r'error: no such file or folder: missing\n.png'),
-      (['x.png'], 'error: --saved_model=saved_models/mc_dropout_isbi2015: there is no SavedModel; '
-                  'the one in the box lies in the folder of the project'),
+      (['x.png'], 'error: --saved_model=saved_models/mc_dropout_isbi2015_precise: there is no SavedModel; '
+                  'those in the box lie in the folder of the project'),
       ([os.fsdecode(b'\xff.png')], r'error: no such file or folder: \xff.png')):
     status, out, error = run(tmp_path, *arguments)
     assert (status, out) == (2, []) and error.startswith(words), error
