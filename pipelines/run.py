@@ -25,7 +25,7 @@ _DATASET = flags.DEFINE_string(
     'dataset', '', 'Which data; default: isbi2015 with --data_dir, else phantom.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Where the data lie; phantom needs none.')
 _SET = flags.DEFINE_multi_string('set', [], 'Overrides a field: --set train.epochs=2. Repeatable.')
-_SEED = flags.DEFINE_integer('seed', 0, 'Same seed, code and data: same weights.')
+_SEED = flags.DEFINE_integer('seed', 0, 'Same seed, code and data: the same training, but for rounding.')
 _WORK_DIR = flags.DEFINE_string('work_dir', 'runs', 'Store of all artifacts, and their lineage.')
 _PUSH_DIR = flags.DEFINE_string('push_dir', 'saved_models', 'Where good models are pushed.')
 _FROM = flags.DEFINE_string('from', '', 'Run this component or node, and all after it, again.')
