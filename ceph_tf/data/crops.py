@@ -15,6 +15,11 @@ from ceph_tf import geometry, seeds
 from ceph_tf.config import CropConfig
 
 
+def pixels(frame: geometry.Frame, size_px: int) -> tf.Tensor:
+  """The columns and rows of the image that crops show, int32 [B, L, 2, size_px], (x, y)."""
+  return tf.cast(tf.round(-frame.offset), tf.int32)[..., None] + tf.range(size_px)
+
+
 def cut(images: tf.Tensor, frame: geometry.Frame, size_px: int) -> tf.Tensor:
   """Cuts crops out of images.
 
@@ -27,8 +32,8 @@ def cut(images: tf.Tensor, frame: geometry.Frame, size_px: int) -> tf.Tensor:
     float32 [B, L, size_px, size_px, 1]; 0, the mean gray, where a crop leaves the image.
   """
   _, height, width, _ = images.shape
-  corner = tf.cast(tf.round(-frame.offset), tf.int32)[..., None] + tf.range(size_px)  # [B, L, 2, size]
-  x, y = corner[:, :, None, 0, :], corner[:, :, 1, :, None]
+  shown = pixels(frame, size_px)
+  x, y = shown[:, :, None, 0, :], shown[:, :, 1, :, None]
   there = (x >= 0) & (x < width) & (y >= 0) & (y < height)
   pixel = tf.clip_by_value(y, 0, height - 1) * width + tf.clip_by_value(x, 0, width - 1)
   shape = tf.shape(pixel)
@@ -42,7 +47,7 @@ def to_crops(points_px: tf.Tensor, frame: geometry.Frame) -> tf.Tensor:
 
 
 def from_crops(points_px: tf.Tensor, frame: geometry.Frame) -> tf.Tensor:
-  """The inverse of `to_crops`."""
+  """The inverse of `to_crops`; points [S, B, L, 2] of several networks, too."""
   return frame.to_source(points_px[..., None, :])[..., 0, :]
 
 

@@ -69,8 +69,7 @@ class Board:
   def _write_images(self, model: keras.Model) -> None:
     cfg, batch = self._cfg, self._images
     noise = unet.no_noise(cfg.model)
-    seen = [*unet.seen(batch), *noise]
-    output = model(seen if len(seen) > 1 else seen[0], training=False)
+    output = model(unet.bare([*unet.seen(batch), *noise]), training=False)
     decoded = heatmaps.decode(output, cfg.train.loss, cfg.heatmap, cfg.model.head)
     stride = cfg.model.stem_stride
     points = geometry.heatmap_to_network(decoded.points_px, stride).numpy()

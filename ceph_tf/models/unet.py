@@ -206,8 +206,8 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_heatmaps: int, precision
     x = make.up(x, skips[level], level)
   output = make.output(x, num_heatmaps)
   return Network(
-      keras.Model(_bare([*seen, *noise.values()]), output, name='unet'),
-      keras.Model(_bare(seen), cut, name='trunk'),
+      keras.Model(bare([*seen, *noise.values()]), output, name='unet'),
+      keras.Model(bare(seen), cut, name='trunk'),
       keras.Model([*cut, *noise.values()], output, name='head'),
   )
 
@@ -254,8 +254,8 @@ def seen(batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
   return [batch[name] for name in ('image', 'landmark') if name in batch]
 
 
-def _bare(values: list):
-  """A list as Keras names inputs: one of them stands for itself."""
+def bare(values: list):
+  """A list of inputs as a Keras model takes it: one of them stands for itself."""
   return values if len(values) > 1 else values[0]
 
 
@@ -264,10 +264,10 @@ def run(network: Network, seen: list[tf.Tensor], noise: list[tf.Tensor], trainin
 
   `noise` has B rows, or one.
   """
-  return network.model(_bare([*seen, *noise]), training=training)
+  return network.model(bare([*seen, *noise]), training=training)
 
 
 def features(network: Network, seen: list[tf.Tensor]) -> list[tf.Tensor]:
   """What the trunk makes of what a network sees."""
-  found = network.trunk(_bare(seen), training=False)
+  found = network.trunk(bare(seen), training=False)
   return list(found) if isinstance(found, list | tuple) else [found]

@@ -61,14 +61,9 @@ def coarse_images(images: tf.Tensor, scale: int) -> tf.Tensor:
   return small * tf.sqrt(energy / tf.maximum(left, _TINY))
 
 
-def crop_frames(first: Samples, size_px: int) -> geometry.Frame:
-  """Where the crops lie, of shape [B, L, 2]: around the mean of the first look's points."""
-  return geometry.crop_frame(tf.reduce_mean(first.points_px, 0), size_px)
-
-
 def refine(first: Samples, images: tf.Tensor, second: Refiner, sampler: SamplerConfig,
            seed: tf.Tensor) -> Samples:
-  """Looks again.
+  """Looks again, at crops around the mean of the first look's points.
 
   Args:
     first: of the first networks, in pixels of their network image.
@@ -80,9 +75,9 @@ def refine(first: Samples, images: tf.Tensor, second: Refiner, sampler: SamplerC
   Returns:
     `Samples` in pixels of `images`; `mean_density` is in pixels of the first networks' image.
   """
-  first = finer(first, second.scale)
-  frame = crop_frames(first, second.cfg.crop.size_px)
-  seen = crops.to_see(images, frame, second.cfg.crop.size_px)
+  first, size_px = finer(first, second.scale), second.cfg.crop.size_px
+  frame = geometry.crop_frame(tf.reduce_mean(first.points_px, 0), size_px)
+  seen = crops.to_see(images, frame, size_px)
   found = samplers.draw(second.networks, seen, second.cfg, sampler, seeds.fold_in(seed, 1))
   return merged(first, found, frame, tuple(images.shape[1:3]), second)
 
@@ -121,7 +116,7 @@ def merged(first: Samples, found: Samples, frame: geometry.Frame, size_hw: tuple
   per_px = first.mean_density / stride**2
   entropy_outside = -tf.reduce_sum(outside * tf.math.log(tf.maximum(per_px, _TINY)), [1, 2])
 
-  points = frame.to_source(rows(found.points_px)[..., None, :])[..., 0, :]
+  points = crops.from_crops(rows(found.points_px), frame)
   points = tf.where(inside[..., None] >= 0.5, points, first.points_px)
   apart = points - mean
   share, other = inside[..., None, None], rest[..., None, None]
@@ -150,9 +145,8 @@ def _on_one_grid(outside: tf.Tensor, inside: tf.Tensor, found: tf.Tensor, frame:
 
   def onto(axis):
     """Which pixel of the grid holds which of the crop, [B, L, pixels of the grid, size]."""
-    pixels = tf.cast(tf.round(-frame.offset[..., axis]), tf.int32)[..., None] + tf.range(size)
-    grid = tf.range(size_hw[1 - axis] // scale)
-    return tf.cast(tf.equal(pixels[:, :, None, :] // scale, grid[:, None]), tf.float32)
+    shown, grid = crops.pixels(frame, size)[:, :, None, axis], tf.range(size_hw[1 - axis] // scale)
+    return tf.cast(tf.equal(shown // scale, grid[:, None]), tf.float32)
 
   crop = tf.reshape(found, [-1, inside.shape[1], size, size]) * inside[..., None, None]
   fine = tf.einsum('blyj,bljk,blxk->byxl', onto(1), crop, onto(0))

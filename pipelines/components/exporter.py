@@ -48,13 +48,11 @@ def calibrated_exporter(models: In[list[TrainedModel]], calibration: In[Calibrat
 
 def _export(models: list[TrainedModel], servable: ServableModel, sampler: SamplerConfig, seed: int,
             precision: str, fitted: fitting.Fitted | None) -> None:
-  of_crops = [bool(read_network(model)[0].crop.size_px) for model in models]
-  networks, cfg, names = _look([model for model, crops in zip(models, of_crops, strict=True) if not crops],
-                               precision)
-  second = None
-  if any(of_crops):
-    found, second_cfg, _ = _look([model for model, crops in zip(models, of_crops, strict=True) if crops],
-                                 precision)
+  described = [(model, *read_network(model)) for model in models]
+  networks, cfg, names = _look([one for one in described if not one[1].crop.size_px], precision)
+  of_crops, second = [one for one in described if one[1].crop.size_px], None
+  if of_crops:
+    found, second_cfg, _ = _look(of_crops, precision)
     second = refinement.refiner(found, second_cfg, cfg)
   sampler_seed = seeds.derive(seed, 'sampler')
   Predictor(networks, cfg, sampler, sampler_seed, fitted, second).export(servable.saved_model)
@@ -68,18 +66,23 @@ def _export(models: list[TrainedModel], servable: ServableModel, sampler: Sample
         json.dumps(fitting.summary(fitted, names), indent=2), 'utf-8')
 
 
-def _look(models: list[TrainedModel], precision: str) -> tuple[list[unet.Network], NetworkConfig, list[str]]:
-  """The networks of one look as they are served, their configuration and landmark names."""
-  described = [read_network(model) for model in models]
-  cfg, names = described[0]
-  for model, other in zip(models, described, strict=True):
-    if other != (cfg, names):
-      raise ComponentError(f'{model.path} has another configuration than {models[0].path}; '
+def _look(described: list[tuple[TrainedModel, NetworkConfig, list[str]]],
+          precision: str) -> tuple[list[unet.Network], NetworkConfig, list[str]]:
+  """The networks of one look as they are served, their configuration and landmark names.
+
+  Args:
+    described: each model with what `read_network` says of it.
+    precision: as for `exporter`.
+  """
+  first, cfg, names = described[0]
+  for model, *other in described:
+    if other != [cfg, names]:
+      raise ComponentError(f'{model.path} has another configuration than {first.path}; '
                            'the members of an ensemble may differ by their seed only')
   precision = cfg.train.precision if precision == 'trained' else precision
   shape = (cfg.model, cfg.seen, cfg.heatmaps(len(names)), precision)
   networks = []
-  for model in models:
+  for model, *_ in described:
     network = unet.build(*shape, seed=0)
     network.model.load_weights(model.path / 'model.weights.h5')
     networks.append(folding.fold(network, *shape))

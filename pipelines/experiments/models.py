@@ -1,5 +1,7 @@
 """Models by name: what differs from the plain U-Net, for each preset."""
 
+from pipelines.experiments.presets import PRESETS
+
 _DROPOUT = ['model.name=mc_dropout', 'model.dropout_rate=0.3', 'model.dropout_at=down3,down4,up3',
             'sampler.kind=passes', 'sampler.num_samples=15']
 _FILM = {
@@ -43,8 +45,7 @@ EXPERIMENTS = {
         'smoke': ['sampler.kind=members', 'sampler.num_samples=2'],
     },
     # The baseline's network, which is trained once for both, behind a few views.
-    'views': {preset: ['sampler.kind=views', 'sampler.num_samples=5']
-              for preset in ('default', 'precise', 'thesis', 'smoke')},
+    'views': {preset: ['sampler.kind=views', 'sampler.num_samples=5'] for preset in PRESETS},
     # One network that regresses a covariance; with an ensemble's or dropout's fields, many.
     'gaussian': {preset: ['model.name=gaussian', 'model.head=gaussian']
                  for preset in ('default', 'thesis', 'smoke')},
