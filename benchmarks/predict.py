@@ -88,7 +88,7 @@ def passes_alone(model: Predictor) -> Callable:
   sampler = model.sampler
 
   def images(cfg, rows):
-    return tf.random.stateless_normal([rows, cfg.seen.height, cfg.seen.width, 1], [0, 0])
+    return tf.random.stateless_normal([rows, cfg.seen.height, cfg.seen.width, cfg.model.channels], [0, 0])
 
   def run(networks, cfg, seen):
     if sampler.kind != 'passes':

@@ -183,6 +183,11 @@ class ModelConfig:
     else:
       _check(self.members_at == (), 'model.members_at', self.members_at, 'no block without model.members')
 
+  @property
+  def channels(self) -> int:
+    """Of what the network sees: an image has one, a crop another for its surroundings."""
+    return 2 if self.landmarks else 1
+
 
 @dataclasses.dataclass(frozen=True)
 class HeatmapConfig:
@@ -428,16 +433,17 @@ class RefineConfig:
   `scale`: how many times finer that image is than the first network's (see `input`), 0 for no second
   look. `crop`, `filters`, `dropout_rate`, `dropout_at`, `target_sigma_px`, `epochs`, `learning_rate`:
   of the second network, in pixels of that image. All else is as for the first: sampler, training,
-  augmentation (whose lengths are scaled).
+  augmentation (whose lengths are scaled). Crops are jittered by more than the first look errs: where
+  their middle says much about the landmark, the second look repeats the first one's errors.
   """
 
   scale: int = 0
-  crop: CropConfig = CropConfig(size_px=64)
+  crop: CropConfig = CropConfig(size_px=64, jitter_px=(8.0, 12.0), landmarks=4)
   filters: tuple[int, ...] = (24, 48, 72, 96)
   dropout_rate: float = 0.0
   dropout_at: tuple[str, ...] = ()
   target_sigma_px: float = 1.0
-  epochs: int = 40
+  epochs: int = 120
   learning_rate: float = 2e-3
 
   def __post_init__(self):

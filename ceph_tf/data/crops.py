@@ -3,7 +3,8 @@
 Crops lie on whole pixels (`geometry.crop_frame`): cutting them out is a gather, and a landmark in a crop
 is the same landmark in the image up to an addition.
 
-To its network a crop is an image with one landmark. What it sees are crops [N, s, s, 1] and, int32 [N, 1],
+To its network a crop is an image with one landmark and two channels: the crop, and its surroundings, twice
+as wide around the same middle, at half the resolution. What it sees are crops [N, s, s, 2] and, int32 [N, 1],
 the number of each one's landmark.
 """
 
@@ -82,11 +83,14 @@ def to_see(images: tf.Tensor, frame: geometry.Frame, size_px: int) -> list[tf.Te
     size_px: side of the crops.
 
   Returns:
-    float32 [B * L, size_px, size_px, 1] and int32 [B * L, 1].
+    float32 [B * L, size_px, size_px, 2] and int32 [B * L, 1].
   """
-  found = cut(images, frame, size_px)
-  batch, landmarks = tf.unstack(tf.shape(found)[:2])
-  return [tf.reshape(found, [-1, size_px, size_px, 1]), tf.tile(tf.range(landmarks), [batch])[:, None]]
+  wider = geometry.Frame(frame.scale, frame.offset + size_px / 2)
+  crops, around = (tf.reshape(cut(images, where, side), [-1, side, side, 1])
+                   for where, side in ((frame, size_px), (wider, 2 * size_px)))
+  around = tf.nn.avg_pool2d(around, 2, 2, 'VALID')
+  batch, landmarks = tf.unstack(tf.shape(frame.offset)[:2])
+  return [tf.concat([crops, around], -1), tf.tile(tf.range(landmarks), [batch])[:, None]]
 
 
 def of_batch(images: tf.Tensor, points_px: tf.Tensor, seed: tf.Tensor,
@@ -100,7 +104,7 @@ def of_batch(images: tf.Tensor, points_px: tf.Tensor, seed: tf.Tensor,
     cfg: size, jitter, K landmarks an image, all of them where it has fewer.
 
   Returns:
-    image float32 [B * K, s, s, 1], landmark int32 [B * K, 1], points_px float32 [B * K, 1, 2] in pixels
+    image float32 [B * K, s, s, 2], landmark int32 [B * K, 1], points_px float32 [B * K, 1, 2] in pixels
     of the crop.
   """
   choice_seed, jitter_seed = seeds.split(seed, 2)
@@ -125,7 +129,7 @@ def of_example(example: dict, seed: tf.Tensor, cfg: CropConfig) -> dict:
     cfg: of the crops.
 
   Returns:
-    image [L, s, s, 1], landmark [L, 1], points_px [L, 1, 2], frame of shape [L, 2], spacing_mm [L].
+    image [L, s, s, 2], landmark [L, 1], points_px [L, 1, 2], frame of shape [L, 2], spacing_mm [L].
   """
   points, (scale, offset) = example['points_px'][None], example['frame']
   middle = math.sqrt(math.prod(cfg.jitter_px))

@@ -33,7 +33,7 @@ class Network(typing.NamedTuple):
   """A U-Net and its two halves, which share its weights.
 
   Attributes:
-    model: [image [B, H, W, 1], *noise] -> float32 [B, h, w, L], of a gaussian head
+    model: [image [B, H, W, C], *noise] -> float32 [B, h, w, L], of a gaussian head
       [B, h, w, 4 L] (see `spread.split`). Without noise it takes the image alone. That of crops is
       asked as [image, landmark, *noise].
     trunk: what `model` sees, without noise -> list of features: all that comes before the first
@@ -181,7 +181,7 @@ def build(cfg: ModelConfig, input_cfg: InputConfig, num_heatmaps: int, precision
   Returns:
     A `Network`.
   """
-  image = keras.Input((input_cfg.height, input_cfg.width, 1), name='image')
+  image = keras.Input((input_cfg.height, input_cfg.width, cfg.channels), name='image')
   noise = {name: keras.Input((width,), dtype=dtype, name=name)
            for name, (width, dtype) in noise_inputs(cfg).items()}
   seen = [image, keras.Input((1,), dtype='int32', name='landmark')] if cfg.landmarks else [image]
@@ -260,7 +260,7 @@ def bare(values: list):
 
 
 def run(network: Network, seen: list[tf.Tensor], noise: list[tf.Tensor], training: bool) -> tf.Tensor:
-  """What a network sees, B rows of images [B, H, W, 1] and perhaps landmarks, to float32 [B, h, w, L].
+  """What a network sees, B rows of images [B, H, W, C] and perhaps landmarks, to float32 [B, h, w, L].
 
   `noise` has B rows, or one.
   """

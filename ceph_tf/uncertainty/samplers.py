@@ -106,15 +106,23 @@ def _gather(num: int, chunk: int, output_of: Callable, cfg: NetworkConfig,
   return Samples(*answers, heatmaps.density_peak(mean, cfg.heatmap), heatmaps.entropy_nats(mean), mean)
 
 
-def one(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig) -> Samples:
+def _told(output: tf.Tensor, prior: tf.Tensor | None) -> tf.Tensor:
+  """Logits [n * B, h, w, L] of n networks that were told others [B, h, w, L] before."""
+  if prior is None:
+    return output
+  return output + tf.tile(prior, [tf.shape(output)[0] // tf.shape(prior)[0], 1, 1, 1])
+
+
+def one(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig,
+        prior: tf.Tensor | None = None) -> Samples:
   """The network alone, without noise, on what its trunk made of the images: S = 1."""
   def output_of(_):
-    return network.head([*features, *unet.no_noise(cfg.model)], training=False)
+    return _told(network.head([*features, *unet.no_noise(cfg.model)], training=False), prior)
   return _gather(1, 1, output_of, cfg)
 
 
 def passes(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig, num: int, chunk: int,
-           seed: tf.Tensor) -> Samples:
+           seed: tf.Tensor, prior: tf.Tensor | None = None) -> Samples:
   """`num` networks, one row of noise each: MC dropout (Gal & Ghahramani, ICML 2016), kernels drawn
   from their posterior (Blundell et al., ICML 2015), or the members of one network (Turkoglu et al.,
   NeurIPS 2022).
@@ -128,13 +136,13 @@ def passes(network: unet.Network, features: list[tf.Tensor], cfg: NetworkConfig,
 
   def output_of(index):
     rows = [tf.repeat(kind[index * chunk:(index + 1) * chunk], batch, axis=0) for kind in noise]
-    return network.head([*tiled, *rows], training=False)
+    return _told(network.head([*tiled, *rows], training=False), prior)
 
   return _gather(num, chunk, output_of, cfg)
 
 
 def views(network: unet.Network, seen: list[tf.Tensor], cfg: NetworkConfig, sampler: SamplerConfig,
-          seed: tf.Tensor) -> Samples:
+          seed: tf.Tensor, prior: tf.Tensor | None = None) -> Samples:
   """Test-time augmentation: the network behind each view, with noise of its own if it takes any."""
   images, *rest = seen
   found = viewing.matrices(sampler, cfg.seen)
@@ -143,14 +151,15 @@ def views(network: unet.Network, seen: list[tf.Tensor], cfg: NetworkConfig, samp
 
   def output_of(index):
     rows = [tf.repeat(kind[index:index + 1], tf.shape(images)[0], axis=0) for kind in noise]
-    return unet.run(network, [viewing.seen(images, found[index]), *rest], rows, training=False)
+    output = unet.run(network, [viewing.seen(images, found[index]), *rest], rows, training=False)
+    return _told(output, None if prior is None else viewing.seen(prior, of_heatmaps[index]))
 
   return _gather(sampler.num_samples, 1, output_of, cfg,
                  lambda index: lambda decoded: viewing.back(decoded, of_heatmaps[index]))
 
 
 def members(networks: Sequence[unet.Network], seen: list[tf.Tensor], features: list[tf.Tensor],
-            cfg: NetworkConfig) -> Samples:
+            cfg: NetworkConfig, prior: tf.Tensor | None = None) -> Samples:
   """A deep ensemble (Lakshminarayanan et al., NeurIPS 2017): S = number of networks."""
   outputs = [networks[0].head([*features, *unet.no_noise(cfg.model)], training=False)]
   for network in networks[1:]:
@@ -158,7 +167,7 @@ def members(networks: Sequence[unet.Network], seen: list[tf.Tensor], features: l
     with tf.control_dependencies(outputs[-1:]):
       one_by_one = [tf.identity(value) for value in seen]
       outputs.append(unet.run(network, one_by_one, unet.no_noise(cfg.model), training=False))
-  stacked = tf.concat(outputs, 0)
+  stacked = _told(tf.concat(outputs, 0), prior)
   return _gather(len(networks), len(networks), lambda _: stacked, cfg)
 
 
@@ -168,7 +177,8 @@ def largest_chunk(num: int, limit: int) -> int:
 
 
 def draw(networks: Sequence[unet.Network], seen: list[tf.Tensor], cfg: NetworkConfig,
-         sampler: SamplerConfig, seed: tf.Tensor, features: list[tf.Tensor] | None = None) -> Samples:
+         sampler: SamplerConfig, seed: tf.Tensor, features: list[tf.Tensor] | None = None,
+         prior: tf.Tensor | None = None) -> Samples:
   """Asks the sampler's networks about a batch of network images, or of crops.
 
   Args:
@@ -178,6 +188,7 @@ def draw(networks: Sequence[unet.Network], seen: list[tf.Tensor], cfg: NetworkCo
     sampler: which sampler, how many samples.
     seed: int32 [2], of the noise.
     features: what the first network's trunk made of the images, if that is known already.
+    prior: float32 [B, h, w, L], logits that are added to those of every network.
 
   Returns:
     `Samples` in pixels of what they see.
@@ -190,13 +201,13 @@ def draw(networks: Sequence[unet.Network], seen: list[tf.Tensor], cfg: NetworkCo
   if len(networks) != wanted:
     raise ValueError(f'sampler.kind={sampler.kind} needs {wanted} networks, got {len(networks)}')
   if sampler.kind == 'views':  # of other images than the trunk was asked about
-    return views(networks[0], seen, cfg, sampler, seed)
+    return views(networks[0], seen, cfg, sampler, seed, prior)
   if features is None:
     features = unet.features(networks[0], seen)
   if sampler.kind == 'members':
-    return members(networks, seen, features, cfg)
+    return members(networks, seen, features, cfg, prior)
   if sampler.kind == 'one':
-    return one(networks[0], features, cfg)
+    return one(networks[0], features, cfg, prior)
   if not unet.noise_inputs(cfg.model):
     raise ValueError('sampler.kind=passes needs a network with noise: set model.dropout_rate > 0 '
                      'and model.dropout_at, or model.variational_at, or model.members')
@@ -205,4 +216,4 @@ def draw(networks: Sequence[unet.Network], seen: list[tf.Tensor], cfg: NetworkCo
                      f'{cfg.model.members} members')
   # A batch has one draw of the kernels, so passes that differ by their kernels are no batch.
   chunk = 1 if cfg.model.variational_at else largest_chunk(sampler.num_samples, sampler.chunk)
-  return passes(networks[0], features, cfg, sampler.num_samples, chunk, seed)
+  return passes(networks[0], features, cfg, sampler.num_samples, chunk, seed, prior)

@@ -9,6 +9,6 @@ _PHANTOM = [*_OWN_TEST, 'train.epochs=30', 'stress.images=4', 'stress.angle_step
 DATASET_FIELDS = {
     'isbi2015': {preset: ['evaluate.split=test1'] for preset in PRESETS},
     'csv': {preset: _OWN_TEST for preset in PRESETS},
-    'phantom': {'default': _PHANTOM, 'precise': [*_PHANTOM, 'refine.epochs=20'], 'thesis': _OWN_TEST,
+    'phantom': {'default': _PHANTOM, 'precise': [*_PHANTOM, 'refine.epochs=40'], 'thesis': _OWN_TEST,
                 'smoke': _OWN_TEST},
 }

@@ -56,6 +56,18 @@ def test_a_crop_beside_the_image_is_empty():
     assert not crops.cut(numbered(1), geometry.crop_frame(tf.constant([[centre]]), 4), 4).numpy().any()
 
 
+def test_a_crop_is_seen_with_what_surrounds_it():
+  images = numbered(2, 24, 20)
+  frame = geometry.crop_frame(tf.constant([[[9.0, 11.0], [12.0, 8.0]], [[8.0, 12.0], [1.0, 1.0]]]), 6)
+  seen, landmark = crops.to_see(images, frame, 6)
+  np.testing.assert_array_equal(landmark[:, 0], [0, 1, 0, 1])
+  np.testing.assert_array_equal(seen[..., 0], tf.reshape(crops.cut(images, frame, 6), [4, 6, 6]))
+  # The crop around (9, 11) begins at (6, 8), its surroundings 3 pixels before that, with means of 2 x 2.
+  around = images[0, 5:17, 3:15, 0].numpy()
+  np.testing.assert_allclose(seen[0, :, :, 1], around.reshape(6, 2, 6, 2).mean((1, 3)))
+  assert not seen[3, :2, :, 1].numpy().any()  # above the image
+
+
 def test_jitter_is_small_for_most_and_large_for_some():
   points = tf.fill([200, 50, 2], 100.0)
   moved = (crops.jittered(points, (1.0, 16.0), seeds.tensor(0, 'jitter')) - points).numpy()
@@ -115,7 +127,7 @@ def test_training_crops_show_each_one_its_landmark():
   seen = set()
   for step in range(20):
     found = crops.of_batch(spot_images(points), tf.constant(points), seeds.tensor(step, 'crops'), cfg)
-    assert found['image'].shape == (4, 16, 16, 1) and found['points_px'].shape == (4, 1, 2)
+    assert found['image'].shape == (4, 16, 16, 2) and found['points_px'].shape == (4, 1, 2)
     landmarks = found['landmark'].numpy()[:, 0]
     assert landmarks[0] != landmarks[1] and landmarks[2] != landmarks[3]
     seen |= {*landmarks}

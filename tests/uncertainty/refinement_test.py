@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
 from ceph_tf import geometry, seeds
 from ceph_tf.config import Experiment, InputConfig, SamplerConfig
@@ -119,6 +120,41 @@ def test_an_entropy_by_hand():
                              rtol=5e-3)
   grid = whole.reshape(SIZE_HW[0] // 2, 2, SIZE_HW[1] // 2, 2).sum((1, 3))
   np.testing.assert_allclose(both.mean_density[0, :, :, 0], grid, atol=1e-6)
+
+
+def prior_by_hand(density, corner, size):
+  """Bilinear interpolation of the logarithm, pixel by pixel."""
+  log = np.log(np.maximum(density, 1e-12))
+  y, x = ((np.arange(size)[:, None] + corner[1] - 1.5) / STRIDE, (np.arange(size) + corner[0] - 1.5) / STRIDE)
+  found = ndimage.map_coordinates(log, np.broadcast_arrays(y, x), order=1, mode='nearest')
+  return refinement.PRIOR_WEIGHT * (found - found.min())
+
+
+@pytest.mark.parametrize('centre', [(33.0, 29.0), (2.0, 61.0), (100.0, 10.0)])
+def test_a_prior_is_the_first_look_between_its_pixels(centre):
+  density = spot((SIZE_HW[0] // STRIDE, SIZE_HW[1] // STRIDE), [[[6.0, 8.0]]], 2.0)
+  frame = geometry.crop_frame(tf.constant([[centre]]), CROP)
+  found = refinement.prior(density, frame, STRIDE, CROP)
+  assert found.shape == (1, CROP, CROP, 1)
+  expected = prior_by_hand(density[0, :, :, 0].numpy(), -frame.offset[0, 0].numpy(), CROP)
+  np.testing.assert_allclose(found[0, :, :, 0], expected, atol=1e-4)
+
+
+def test_a_second_look_that_sees_nothing_says_what_the_first_one_did():
+  """Heatmaps of zeros: what is left is the prior, so points lie where the first look has its mass."""
+  images = noise_images()
+  first, cfg, second = networks()
+  blind = second.networks[0].model.get_layer('heatmaps')
+  blind.set_weights([np.zeros_like(values) for values in blind.get_weights()])
+  sampler = SamplerConfig('one')
+  density = spot((SIZE_HW[0] // STRIDE, SIZE_HW[1] // STRIDE), [[[5.25, 8.5], [6.0, 6.0], [4.0, 9.0]]], 1.0)
+  looked = samples_of(tf.repeat(density, 3, 0), 2)  # in pixels of the first networks' image
+  both = refinement.refine(looked, images, second, sampler, seeds.tensor(0))
+  truth = refinement.finer(looked, 2).points_px
+  np.testing.assert_allclose(both.points_px, truth, atol=0.7)  # a window of whole pixels decodes them
+  # Pooled with the exponent 1/2 a normal density is twice as wide in variance, and a crop cuts it off.
+  wide = both.covariance_px2[0, 0, 0, 0, 0] / (STRIDE**2 * 1.0)
+  assert 1.0 < wide < 2.0
 
 
 def test_at_the_border_the_density_still_sums_to_one():
