@@ -383,9 +383,9 @@ class CropConfig:
   """How much of its network image a network sees: all of it, or crops around landmarks.
 
   With `size_px=0` all of it. Else it sees one square crop of that side per landmark, and what surrounds
-  it, is told which landmark that is, and answers with one heatmap. In training a crop's centre is off the landmark by a
-  normal distribution, whose standard deviation is drawn between the two of `jitter_px`, and a step
-  takes crops of `landmarks` landmarks of each image, drawn anew each time.
+  it, is told which landmark that is, and answers with one heatmap. In training a crop's centre is off
+  the landmark by a normal distribution, whose standard deviation is drawn between the two of `jitter_px`,
+  and a step takes crops of `landmarks` landmarks of each image, drawn anew each time.
   """
 
   size_px: int = 0

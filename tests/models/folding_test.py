@@ -38,7 +38,7 @@ def test_heatmaps_and_features_stay_the_same(fields):
   folded = folding.fold(network, cfg.model, cfg.input, 3, 'float32')
   normed = {layer.name.partition('_norm')[0] for layer in folded.model.layers if 'norm' in layer.name}
   assert normed == set(cfg.model.variational_at)
-  images = tf.random.stateless_normal([2, 32, 32, 1], [1, 2])
+  images = tf.random.stateless_normal([2, 32, 32, cfg.model.channels], [1, 2])
   seen = [images, tf.constant([[1], [3]])] if cfg.model.landmarks else [images]
   noise = unet.draw_noise(seeds.tensor(0, 'noise'), 1 if cfg.model.variational_at else 2, cfg.model)
   expected = unet.run(network, seen, noise, training=False).numpy()
@@ -79,7 +79,7 @@ def test_what_comes_before_dropout_is_the_same_for_all_passes_of_a_landmark():
   folded = folding.fold(network, cfg.model, cfg.input, 3, 'float32')
   trunk = {layer.name for layer in folded.trunk.layers}
   assert {'up1_conv0_skip', 'up0_conv0_skip', 'down1_landmark1', 'down1_relu1'} <= trunk
-  images = tf.ones([2, 32, 32, 1])
+  images = tf.ones([2, 32, 32, cfg.model.channels])
   answers = [unet.run(folded, [images, tf.fill([2, 1], k)], unet.no_noise(cfg.model), training=False).numpy()
              for k in range(4)]
   assert all(not np.allclose(answers[0], other, rtol=1e-2) for other in answers[1:])
