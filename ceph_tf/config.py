@@ -107,11 +107,13 @@ class AugmentConfig:
   """
 
   rotate_deg: float = 12.0
-  scale: float = 0.2
-  shift: float = 0.08  # of the image's height and width
+  scale: float = 0.5  # factors from 1/(1+scale) to 1+scale
+  shift: float = 0.12  # of the image's height and width
   elastic_px: float = 5.0
   elastic_grid_px: float = 48.0
-  gamma: float = 0.5  # exponents from 1/(1+gamma) to 1+gamma
+  outside: float = 2.0  # gray of what lies beyond the film, in standard deviations of the image
+  gamma: float = 1.0  # exponents from 1/(1+gamma) to 1+gamma
+  local_contrast: float = 1.0  # factors of what is smaller than a twentieth of the image, likewise
   shading: float = 0.3  # smooth additive field, in standard deviations of the image
   contrast: float = 0.2  # factors from 1/(1+contrast) to 1+contrast
   brightness: float = 0.2  # in standard deviations of the image
@@ -327,7 +329,10 @@ class AnalyzeConfig:
   `coverage` is what conformal regions state, and needs coverage / (1 - coverage)
   calibration images. `bins`: quantile bins. Errors above `gross_mm` are to be found by
   their uncertainty; the last one is the headline. `alpha`: share of ordinary images that
-  each of the two alarms behind `refer` may refer, see `uncertainty.fitted`.
+  each of the two alarms behind `refer` may refer, see `uncertainty.fitted`. `rescans`: copies of each
+  training and calibration image, framed and exposed as by another scanner, which the OOD score takes
+  for ordinary, see `data.rescan`; 0: only the images as they are. `rescan_strength`: of the training
+  augmentation that they show.
   """
 
   coverage: float = 0.9
@@ -335,8 +340,12 @@ class AnalyzeConfig:
   bootstrap: int = 1000
   gross_mm: tuple[float, ...] = (2.0, 4.0)
   alpha: float = 0.05
+  rescans: int = 8
+  rescan_strength: float = 0.5
 
   def __post_init__(self):
+    _check(0 <= self.rescans <= 100, 'analyze.rescans', self.rescans, '0..100')
+    _check(0 <= self.rescan_strength <= 1, 'analyze.rescan_strength', self.rescan_strength, '0..1')
     _check(0 < self.alpha < 1, 'analyze.alpha', self.alpha, '0 < alpha < 1')
     _check(0 < self.coverage < 1, 'analyze.coverage', self.coverage, '0 < coverage < 1')
     _check(self.bins >= 2, 'analyze.bins', self.bins, '>= 2')

@@ -23,6 +23,7 @@ from ceph_tf import seeds
 from ceph_tf.config import AugmentConfig
 
 _FIXED_POINT_STEPS = 16
+_BACKGROUND_PX = 20  # of the longer side: about the windows in which scanners even out contrast
 
 
 class Deformation(typing.NamedTuple):
@@ -163,9 +164,10 @@ def sample_bilinear(images: tf.Tensor, source_px: tf.Tensor) -> tf.Tensor:
   return (value + (x - left) * (right - value))[..., None]
 
 
-def warp(deformation: Deformation, images: tf.Tensor) -> tf.Tensor:
-  """The augmented images [B, H, W, 1]."""
-  return sample_bilinear(images, source_of_pixels(deformation))
+def warp(deformation: Deformation, images: tf.Tensor, outside: tf.Tensor | float = 0.0) -> tf.Tensor:
+  """The augmented images [B, H, W, 1], with the gray `outside`, one for all or [B], beyond the film."""
+  outside = tf.reshape(outside, [-1, 1, 1, 1])
+  return sample_bilinear(images - outside, source_of_pixels(deformation)) + outside
 
 
 def _white_noise(seed: tf.Tensor, rows: int | tf.Tensor, columns: int) -> tf.Tensor:
@@ -179,8 +181,15 @@ def _white_noise(seed: tf.Tensor, rows: int | tf.Tensor, columns: int) -> tf.Ten
   return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 1)[:, :columns]
 
 
+def _background(images: tf.Tensor) -> tf.Tensor:
+  """Images [B, H, W, 1] without what is smaller than a twentieth of them."""
+  size_hw = tuple(images.shape[1:3])
+  few = [max(1, round(_BACKGROUND_PX * size / max(size_hw))) for size in size_hw]
+  return tf.image.resize(tf.image.resize(images, few, 'area'), size_hw, 'bilinear')
+
+
 def change_intensity(seed: tf.Tensor, images: tf.Tensor, cfg: AugmentConfig) -> tf.Tensor:
-  """Gamma, shading, contrast, brightness and noise, one draw per image.
+  """Gamma, local contrast, shading, contrast, brightness and noise, one draw per image.
 
   Args:
     seed: int32 [2].
@@ -190,7 +199,7 @@ def change_intensity(seed: tf.Tensor, images: tf.Tensor, cfg: AugmentConfig) -> 
   Returns:
     float32 [B, H, W, 1], standardized again before contrast and brightness.
   """
-  gamma, shade, contrast, brightness, level, noise = seeds.split(seed, 6)
+  gamma, local, shade, contrast, brightness, level, noise = seeds.split(seed, 7)
   batch, size_hw, pixels = tf.shape(images)[0], tuple(images.shape[1:3]), math.prod(images.shape[1:])
   values = tf.reshape(images, [-1, pixels])
   low = tf.reduce_min(values, 1, keepdims=True)
@@ -198,6 +207,8 @@ def change_intensity(seed: tf.Tensor, images: tf.Tensor, cfg: AugmentConfig) -> 
   # x ** y as exp(y log x), which is vectorized; exp(y log 0) is 0.
   exponent = tf.exp(_between(gamma, batch, math.log1p(cfg.gamma)))[:, None]
   values = tf.exp(exponent * tf.math.log((values - low) / span))
+  detail = values - tf.reshape(_background(tf.reshape(values, [-1, *size_hw, 1])), [-1, pixels])
+  values += (tf.exp(_between(local, batch, math.log1p(cfg.local_contrast)))[:, None] - 1.0) * detail
   mean, variance = tf.nn.moments(values, 1, keepdims=True)
   factor = tf.exp(_between(contrast, batch, math.log1p(cfg.contrast)))[:, None]
   values = (values - mean) * (factor * tf.math.rsqrt(variance + 1e-8))
@@ -222,7 +233,9 @@ def apply(images: tf.Tensor, points_px: tf.Tensor, seed: tf.Tensor,
   Returns:
     Augmented images [B, H, W, 1] and points [B, L, 2]; points may leave the image.
   """
-  where, intensity = seeds.split(seed, 2)
-  deformation = draw(where, tf.shape(images)[0], tuple(images.shape[1:3]), cfg)
-  return (change_intensity(intensity, warp(deformation, images), cfg),
+  where, intensity, outside = seeds.split(seed, 3)
+  batch = tf.shape(images)[0]
+  deformation = draw(where, batch, tuple(images.shape[1:3]), cfg)
+  outside = _between(outside, batch, cfg.outside)
+  return (change_intensity(intensity, warp(deformation, images, outside), cfg),
           move_points(deformation, points_px))

@@ -15,7 +15,8 @@ PRESETS = {
         'heatmap.filter_sigma_px=5',
         'augment.elastic_px=3', 'augment.elastic_grid_px=16', 'augment.rotate_deg=5',
         'augment.scale=0.05', 'augment.shift=0.05', 'augment.gamma=0', 'augment.shading=0',
-        'augment.contrast=0', 'augment.brightness=0', 'augment.noise=0',
+        'augment.contrast=0', 'augment.brightness=0', 'augment.noise=0', 'augment.outside=0',
+        'augment.local_contrast=0',
         'train.truth=senior', 'train.loss=mse', 'train.optimizer=adam', 'train.learning_rate=1e-3',
         'train.warmup_steps=0', 'train.batch_size=8', 'train.schedule=plateau',
         'train.plateau_epochs=15', 'train.stop_epochs=30', 'train.epochs=1000', 'train.keep=best',
@@ -29,7 +30,7 @@ PRESETS = {
         'augment.elastic_px=1', 'augment.elastic_grid_px=16',
         'train.epochs=4', 'train.batch_size=4', 'train.warmup_steps=4', 'train.ema=0.9',
         'evaluate.bootstrap=100', 'evaluate.overlays=4', 'evaluate.max_mre_mm=1000',
-        'analyze.bootstrap=20', 'under_trained_mm=1000',
+        'analyze.bootstrap=20', 'analyze.rescans=2', 'under_trained_mm=1000',
         'stress.images=2', 'stress.copies=4', 'stress.height_px=160', 'stress.angle_step_deg=15',
     ],
 }

@@ -9,8 +9,8 @@ from ceph_tf.config import AugmentConfig
 from ceph_tf.data import augment
 
 _STRONG = AugmentConfig(rotate_deg=25.0, scale=0.25, shift=0.08, elastic_px=6.0, elastic_grid_px=32.0)
-_NOTHING = AugmentConfig(rotate_deg=0.0, scale=0.0, shift=0.0, elastic_px=0.0, gamma=0.0, shading=0.0,
-                         contrast=0.0, brightness=0.0, noise=0.0)
+_NOTHING = AugmentConfig(rotate_deg=0.0, scale=0.0, shift=0.0, elastic_px=0.0, outside=0.0, gamma=0.0,
+                         local_contrast=0.0, shading=0.0, contrast=0.0, brightness=0.0, noise=0.0)
 _SIZE = (112, 96)
 
 
@@ -82,6 +82,27 @@ def test_nothing_happens_at_zero_strength():
   np.testing.assert_allclose(new_images[:, 1:-1, 1:-1], images[:, 1:-1, 1:-1], atol=1e-3)
 
 
+def test_beyond_the_film_is_a_gray_of_each_images_own():
+  to_the_right = augment.Deformation(
+      tf.eye(2, batch_shape=[2]), tf.constant([[40.0, 0.0]] * 2),
+      tf.zeros([2, *augment.grid_shape(_SIZE, 32.0), 2]), 32.0, _SIZE)
+  films = tf.fill([2, *_SIZE, 1], 5.0)
+  warped = augment.warp(to_the_right, films, tf.constant([1.0, -2.0])).numpy()
+  edge = _SIZE[1] - 40
+  np.testing.assert_allclose(warped[:, :, :edge - 1], 5.0, atol=1e-5)
+  np.testing.assert_allclose(warped[0, :, edge + 1:], 1.0, atol=1e-5)
+  np.testing.assert_allclose(warped[1, :, edge + 1:], -2.0, atol=1e-5)
+
+
+def test_the_gray_beyond_the_film_is_drawn():
+  far = dataclasses.replace(_NOTHING, shift=0.5, outside=2.0)
+  films, points = tf.constant(np.repeat(_spots(_points(0, 1, 1)), 4, 0)), tf.constant(_points(0, 4, 1))
+  corners = [augment.apply(films, points, seeds.tensor(0), dataclasses.replace(far, outside=gray))[0].numpy()
+             for gray in (0.0, 2.0)]
+  differing = [np.abs(a - b).max() > 0.1 for a, b in zip(*corners, strict=True)]
+  assert all(differing)
+
+
 def test_the_seed_decides_everything():
   images, points = tf.constant(_spots(_points(1, 4, 1))), tf.constant(_points(1, 4, 3))
   first = augment.apply(images, points, seeds.tensor(1), AugmentConfig())
@@ -101,7 +122,7 @@ def test_each_example_of_a_batch_is_deformed_in_its_own_way(field, value):
   assert all(np.abs(moved[i] - moved[j]).max() > 0.1 for i in range(6) for j in range(i))
 
 
-@pytest.mark.parametrize('field, value', [('gamma', 0.5), ('shading', 0.3), ('contrast', 0.2),
+@pytest.mark.parametrize('field, value', [('gamma', 0.5), ('local_contrast', 1.0), ('shading', 0.3), ('contrast', 0.2),
                                           ('brightness', 0.2), ('noise', 0.1)])
 def test_each_example_of_a_batch_gets_its_own_intensity(field, value):
   cfg = dataclasses.replace(_NOTHING, **{field: value})
