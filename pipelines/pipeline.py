@@ -19,6 +19,7 @@ from pipelines.components.exporter import calibrated_exporter, exporter
 from pipelines.components.heatmap_inferrer import heatmap_inferrer
 from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
+from pipelines.components.rescan_inferrer import rescan_inferrer
 from pipelines.components.stress_analyzer import stress_analyzer
 from pipelines.components.stress_inferrer import stress_inferrer
 from pipelines.components.tradeoff_analyzer import tradeoff_analyzer
@@ -131,18 +132,23 @@ def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Se
   raw = exporter(models=list(models), sampler=experiment.sampler, seed=experiment.seed,
                  precision=experiment.serving_precision, name=f'{prefix}exporter')
   infra = infra_validator(servable=raw['servable'], examples=examples, name=f'{prefix}infra_validator_raw')
-  # Of training images only the features count, and those cost a fraction of the samples; of
-  # validation images the heatmaps, of which temperatures are fitted.
+  asked = {'servable': raw['servable'], 'examples': examples, 'blessing': infra['blessing']}
+  # What is ordinary is learned from all that the networks were trained on, and an alarm is raised beyond
+  # what calibration films look like under changes that are more common.
+  cfg, size = experiment.analyze, (experiment.refiner or experiment.network).input
+  rescans = [
+      rescan_inferrer(**asked, split=split, size=size, augment=experiment.augment, strength=strength,
+                      copies=cfg.rescans, seed=experiment.seed, name=f'{prefix}rescan_inferrer_{split}')
+      for split, strength in (('train', 1.0), ('calibration', cfg.rescan_strength))]
+  # Of validation images the heatmaps count, of which temperatures are fitted.
   seen = [
-      bulk_inferrer(servable=raw['servable'], examples=examples, blessing=infra['blessing'], split=split,
-                    signature=signature, name=f'{prefix}bulk_inferrer_raw_{split}')
-      for split, signature in (('train', 'features'), ('validation', 'mean_heatmap'),
-                               ('calibration', 'serving_default'))]
+      bulk_inferrer(**asked, split=split, signature=signature, name=f'{prefix}bulk_inferrer_raw_{split}')
+      for split, signature in (('validation', 'mean_heatmap'), ('calibration', 'serving_default'))]
   fitted = calibrator(
-      train=seen[0]['predictions'], validation=seen[1]['predictions'],
-      calibration=seen[2]['predictions'], examples=examples, anomalies=anomalies, cfg=experiment.analyze,
-      truth=experiment.train.truth, name=f'{prefix}calibrator')
-  return [raw, infra, *seen, fitted]
+      train=rescans[0]['predictions'], rescans=rescans[1]['predictions'],
+      validation=seen[0]['predictions'], calibration=seen[1]['predictions'], examples=examples,
+      anomalies=anomalies, cfg=cfg, truth=experiment.train.truth, name=f'{prefix}calibrator')
+  return [raw, infra, *rescans, *seen, fitted]
 
 
 def _stress(experiment: Experiment, examples: Output, servable: Output, blessing: Output,

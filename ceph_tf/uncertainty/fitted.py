@@ -8,7 +8,8 @@ For each image the exported model answers, besides the measures:
                                 the conformal quantile^2 times the total covariance
     bin                 [B, L]  1 (most certain) to Q: quantile bin of the entropy
     ood_score           [B]     distance of the image from the training images, see `ood`
-    ood_p_value         [B]     conformal p-value of that score among the calibration images
+    ood_p_value         [B]     conformal p-value of that score among the calibration images, each as it
+                                is and as another scanner might show it
     uncertainty_p_value [B]     likewise of the mean entropy over the landmarks
     refer               [B]     bool, the policy: a doctor must look where either p-value is at
                                 most alpha
@@ -45,8 +46,8 @@ class Fitted:
     alpha: level of the alarms.
     radius_quantiles, ellipse_quantiles: [L], NaN where the calibration set is too small.
     thresholds: [L, Q - 1] of `BIN_MEASURE`, not decreasing.
-    density: of the training images' features.
-    ood_scores: [N] of the calibration images, sorted.
+    density: of the features of the training images and their copies.
+    ood_scores: [N * C] of the calibration images, C of each, sorted.
     image_uncertainties: [N], mean over landmarks of `BIN_MEASURE`, sorted.
     temperatures: [L], of validation images; 1 where those say nothing.
   """
@@ -66,8 +67,13 @@ class Fitted:
     return bool(np.isfinite(self.radius_quantiles).any())
 
   @property
+  def images(self) -> int:
+    """N, the number of calibration images."""
+    return len(self.image_uncertainties)
+
+  @property
   def refers(self) -> bool:
-    return (len(self.ood_scores) + 1) * self.alpha >= 1
+    return (self.images + 1) * self.alpha >= 1
 
 
 def _quantiles(scores: np.ndarray, coverage: float) -> np.ndarray:
@@ -92,8 +98,8 @@ def fit(
   """Fits everything.
 
   Args:
-    train_features: [M, F] of the training images.
-    features: [N, F] of the calibration images, here and below.
+    train_features: [M, F] of the training images and their copies.
+    features: [N, C, F] of the calibration images, here and below, and of C - 1 copies of each.
     residual_px: [N, L, 2] truth minus prediction, source pixels, NaN where missing.
     covariance_px2: [N, L, 2, 2] total covariance.
     bin_measure: [N, L] `BIN_MEASURE`.
@@ -120,15 +126,25 @@ def fit(
       _quantiles(conformal.ellipse_score(residual_px, covariance_px2, FLOOR_PX), coverage),
       np.quantile(bin_measure, np.arange(1, bins) / bins, axis=0).T,
       density,
-      np.sort(ood.score(tf.constant(features, tf.float32), density).numpy()),
+      np.sort(ood.score(tf.constant(features.reshape(-1, features.shape[-1]), tf.float32), density).numpy()),
       np.sort(bin_measure.mean(1)),
       np.ones(bin_measure.shape[1]) if temperatures is None else temperatures)
 
 
-def p_value(values: tf.Tensor, calibration: np.ndarray) -> tf.Tensor:
-  """(1 + number of calibration values at least as large) / (N + 1), float32 [B]."""
-  above = tf.reduce_sum(tf.cast(calibration[None] >= values[:, None], tf.float32), 1)
-  return (1.0 + above) / (1.0 + len(calibration))
+def p_value(values: tf.Tensor, calibration: np.ndarray, images: int) -> tf.Tensor:
+  """(1 + number of calibration images at least as large) / (N + 1), float32 [B].
+
+  Of an image with C values the share of those that are as large counts, which keeps the p-value of a
+  single value of a new image valid (Lee, Barber & Willett, "Distribution-free inference with
+  hierarchical data", arXiv 2306.06342).
+
+  Args:
+    values: [B].
+    calibration: [N * C].
+    images: N.
+  """
+  share = tf.reduce_mean(tf.cast(calibration[None] >= values[:, None], tf.float32), 1)
+  return (1.0 + images * share) / (1.0 + images)
 
 
 def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.Tensor,
@@ -152,9 +168,9 @@ def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.T
     found['region_radius_px'] = radius * tf.maximum(measures[RADIUS_MEASURE], FLOOR_PX)
     found['region_ellipse_px2'] = squared * shape
   found['ood_score'] = ood.score(features, fitted.density)
-  found['ood_p_value'] = p_value(found['ood_score'], fitted.ood_scores)
+  found['ood_p_value'] = p_value(found['ood_score'], fitted.ood_scores, fitted.images)
   found['uncertainty_p_value'] = p_value(
-      tf.reduce_mean(u, 1), fitted.image_uncertainties.astype(np.float32))
+      tf.reduce_mean(u, 1), fitted.image_uncertainties.astype(np.float32), fitted.images)
   if fitted.refers:
     smallest = tf.minimum(found['ood_p_value'], found['uncertainty_p_value'])
     found['refer'] = smallest <= fitted.alpha + 1e-6  # 1 / 20 in float32 is above 0.05
@@ -167,7 +183,7 @@ def summary(fitted: Fitted, names: list[str]) -> dict:
     return [None if not np.isfinite(v) else float(v) for v in values]
   return {
       'coverage': fitted.coverage,
-      'calibration_images': len(fitted.ood_scores),
+      'calibration_images': fitted.images,
       'regions': 'stated' if fitted.has_regions else
                  f'absent: a coverage of {fitted.coverage:g} needs '
                  f'{conformal.needed_images(fitted.coverage)} calibration images',

@@ -15,13 +15,14 @@ from pipelines.dsl import In, Out, component
 
 
 @component
-def calibrator(train: In[Predictions], validation: In[Predictions], calibration: In[Predictions],
-               examples: In[Examples], anomalies: In[Anomalies], fitted: Out[Calibration], *,
-               cfg: AnalyzeConfig, truth: str):
+def calibrator(train: In[Predictions], rescans: In[Predictions], validation: In[Predictions],
+               calibration: In[Predictions], examples: In[Examples], anomalies: In[Anomalies],
+               fitted: Out[Calibration], *, cfg: AnalyzeConfig, truth: str):
   """Writes `fitted.npz`; see `ceph_tf.uncertainty.fitted`.
 
   Args:
-    train: `features` of the split 'train', for their density.
+    train: `features` of the split 'train' and of copies of it, for their density.
+    rescans: `features` of the split 'calibration', of each image and its copies, for p-values.
     validation: mean heatmaps of the split 'validation', for temperatures: the calibration split is
       left for regions, which are fitted on what these made of the heatmaps.
     calibration: predictions of the split 'calibration', whose films must not be trained on.
@@ -43,8 +44,9 @@ def calibrator(train: In[Predictions], validation: In[Predictions], calibration:
                     'data.calibration_images=0 or give other films')
   truths = _truths(examples, 'calibration', ids, truth)
   result = fitting.fit(
-      train.read()['features'], before['features'][rows], (truths - before['points_px'])[rows],
-      before['covariance_px2'][rows], before[f'measure/{fitting.BIN_MEASURE}'][rows],
+      train.read()['features'], _by_image(rescans.read(), np.array(ids)[rows]),
+      (truths - before['points_px'])[rows], before['covariance_px2'][rows],
+      before[f'measure/{fitting.BIN_MEASURE}'][rows],
       cfg.coverage, cfg.bins, cfg.alpha, _temperatures(validation.read(), duplicates, examples, truth))
   fitting.save(result, fitted.fitted)
 
@@ -53,6 +55,11 @@ def _truths(examples: Examples, split: str, ids: Sequence[str], truth: str) -> n
   """[N, L, 2] of the images `ids` of a split, source pixels."""
   records = {r.image_id: r for r in tfrecords.read_records(examples.shards(split))}
   return np.stack([truth_points(records[i].points_px, truth) for i in ids])
+
+
+def _by_image(rescans: dict[str, np.ndarray], ids: Sequence[str]) -> np.ndarray:
+  """Features [N, C, F] of the images `ids` and their copies."""
+  return np.stack([rescans['features'][rescans['image_id'] == one] for one in ids])
 
 
 def _unseen(ids: Sequence[str], duplicates: list, examples: Examples, splits: Sequence[str]) -> np.ndarray:

@@ -25,7 +25,7 @@ def made(n=19, landmarks=2, name='made', features=4):
   residual = np.einsum('nlij,nlj->nli', np.linalg.cholesky(covariance), rng.normal(size=(n, landmarks, 2)))
   return {
       'train_features': rng.normal(size=(40, features)),
-      'features': rng.normal(size=(n, features)),
+      'features': rng.normal(size=(n, 1, features)),  # of an image and no copy of it
       'residual_px': residual,
       'covariance_px2': covariance,
       'bin_measure': rng.gamma(2, size=(n, landmarks)),
@@ -41,7 +41,7 @@ def answers(fitted, arrays):
   measures = {'total_sd_px': tf.constant(sd, tf.float32),
               'entropy_nats': tf.constant(arrays['bin_measure'], tf.float32)}
   found = fitting.answers(fitted, measures, tf.constant(arrays['covariance_px2'], tf.float32),
-                          tf.constant(arrays['features'], tf.float32))
+                          tf.constant(arrays['features'][:, 0], tf.float32))
   return {name: value.numpy() for name, value in found.items()}
 
 
@@ -125,8 +125,30 @@ def test_bins_by_hand():
 
 def test_p_value_by_hand():
   calibration = np.array([1, 2, 2, 5], np.float32)
-  found = fitting.p_value(tf.constant([0.0, 1.0, 2.0, 2.5, 5.0, 6.0]), calibration)
+  found = fitting.p_value(tf.constant([0.0, 1.0, 2.0, 2.5, 5.0, 6.0]), calibration, images=4)
   np.testing.assert_allclose(found, [1, 1, 0.8, 0.4, 0.4, 0.2], rtol=1e-6)
+
+
+def test_p_value_of_images_with_copies_by_hand():
+  # Two images, two values each: half an image is at least 5, so (1 + 1/2) / 3.
+  found = fitting.p_value(tf.constant([2.0, 5.0, 6.0]), np.array([1, 2, 2, 5], np.float32), images=2)
+  np.testing.assert_allclose(found, [2.5 / 3, 1.5 / 3, 1 / 3], rtol=1e-6)
+
+
+def test_an_image_is_not_strange_if_a_copy_of_a_calibration_image_is_as_strange():
+  arrays = made(19)
+  copy = arrays['features'] + 100 * (np.arange(19) == 7)[:, None, None]  # a copy of one image is far off
+  fitted = fit(arrays | {'features': np.concatenate([arrays['features'], copy], 1)})
+  new = {name: value[:3].copy() for name, value in arrays.items()}
+  new['features'][:, 0] = arrays['train_features'].mean(0)
+  new['bin_measure'][:] = np.median(arrays['bin_measure'])
+  new['features'][1] += 50
+  new['features'][2] += 150
+  found = answers(fitted, new)
+  np.testing.assert_array_equal(found['refer'], [False, False, True])
+  # The one copy is half of one of 19 images.
+  np.testing.assert_allclose(found['ood_p_value'], [1, 1.5 / 20, 1 / 20])
+  assert fitting.summary(fitted, NAMES)['calibration_images'] == 19
 
 
 def test_a_strange_or_an_uncertain_image_is_referred_and_an_ordinary_one_is_not():
@@ -186,7 +208,7 @@ def test_no_calibration_image_is_an_error():
 @pytest.mark.parametrize('bad', [NAN, np.inf])
 def test_values_that_are_not_finite_are_errors(name, bad):
   arrays = made(19)
-  arrays[name][2, 1] = bad
+  arrays[name][2, ..., 1] = bad
   with pytest.raises(ValueError):
     fit(arrays)
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ceph_tf import seeds
 from ceph_tf.config import AnalyzeConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import LANDMARKS, DataError, Record
 from ceph_tf.uncertainty import fitted as fitting
-from ceph_tf.uncertainty import temperature
+from ceph_tf.uncertainty import ood, temperature
 from pipelines.artifacts import Anomalies, Calibration, Examples, Predictions
 from pipelines.components.calibrator import calibrator
 
@@ -39,6 +40,15 @@ def predicted(folder, ids):
   return found
 
 
+def rescanned(folder, ids):
+  """Features of each image and two copies: of image number i they are 10 i, 10 i + 1, 10 i + 2."""
+  found = artifact(Predictions, folder)
+  values = 10 * np.repeat(np.arange(len(ids)), 3) + np.tile(np.arange(3), len(ids))
+  found.write({'image_id': np.repeat(ids, 3),
+               'features': np.repeat(values[:, None], 3, 1).astype(np.float32)})
+  return found
+
+
 def heatmaps(folder, ids):
   """Of half the source's size: Gaussians of SD 2 px, of image number i 2 i px right of the truth's pixel."""
   found, (y, x) = artifact(Predictions, folder), np.mgrid[:60, :50]
@@ -65,7 +75,8 @@ def run(tmp_path):
     anomalies.write({'duplicates': [list(pair) for pair in duplicates]})
     fitted = artifact(Calibration, tmp_path / 'fitted')
     calibrator.function(
-        predicted(tmp_path / 'train', TRAIN), heatmaps(tmp_path / 'valid', valid),
+        predicted(tmp_path / 'train', TRAIN), rescanned(tmp_path / 'rescans', BEFORE),
+        heatmaps(tmp_path / 'valid', valid),
         predicted(tmp_path / 'before', BEFORE), examples, anomalies, fitted,
         cfg=AnalyzeConfig(**({'bins': 2, 'alpha': 0.1} | changed)), truth=truth)
     assert not fitted.missing_files()
@@ -88,7 +99,14 @@ def test_the_density_is_that_of_the_training_images(run):
   found = run()
   features = seeds.rng(0, 'features', len(TRAIN)).normal(size=(len(TRAIN), 3))
   np.testing.assert_allclose(found.density.mean, features.mean(0), atol=1e-6)
-  assert len(found.ood_scores) == 10 and (np.diff(found.ood_scores) >= 0).all()
+
+
+def test_the_scores_are_those_of_calibration_images_and_their_copies(run):
+  found = run([('c9', 'x3')])  # is a training film, and so are its copies
+  known = np.repeat([10 * i + j for i in range(9) for j in range(3)], 3).reshape(-1, 3)
+  expected = np.sort(ood.score(tf.constant(known, tf.float32), found.density).numpy())
+  np.testing.assert_allclose(found.ood_scores, expected, rtol=1e-5)
+  assert found.images == 9
 
 
 @pytest.mark.parametrize('other', ['x3', 'v'])
@@ -96,7 +114,7 @@ def test_copies_of_training_films_are_left_out(run, other):
   found = run([('c9', other), ('c1', 't')])  # a test film may look like a calibration film
   # Errors 1 .. 9: the ninth, ceil(10 * 0.9).
   np.testing.assert_allclose(found.radius_quantiles, np.full(19, 9 / np.sqrt(8)), rtol=1e-5)
-  assert found.image_uncertainties.tolist() == list(range(9)) and len(found.ood_scores) == 9
+  assert found.image_uncertainties.tolist() == list(range(9)) and found.images == 9
 
 
 def test_films_repeated_among_the_calibration_films_count_once(run):

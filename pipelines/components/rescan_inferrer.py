@@ -1,0 +1,54 @@
+"""rescan_inferrer: features of X-rays as they are and as another scanner might show them."""
+
+import numpy as np
+import tensorflow as tf
+
+from ceph_tf import seeds
+from ceph_tf.config import AugmentConfig, InputConfig
+from ceph_tf.data import examples as example_files
+from ceph_tf.data import rescan
+from pipelines import inference
+from pipelines.artifacts import Examples, InfraBlessing, Predictions, ServableModel
+from pipelines.dsl import Context, In, Out, component
+
+
+@component(resumable=True)
+def rescan_inferrer(servable: In[ServableModel], examples: In[Examples], blessing: In[InfraBlessing],
+                    predictions: Out[Predictions], *, split: str, size: InputConfig, augment: AugmentConfig,
+                    strength: float, copies: int, seed: int, context: Context):
+  """Writes `image_id` and `features` [N * (1 + copies), F] to `predictions.npz`: each image, then its copies.
+
+  Args:
+    servable: what is asked, by its signature `features`.
+    examples: whose images.
+    blessing: of the servable.
+    predictions: the features.
+    split: of the examples.
+    size: of the images that the model sees.
+    augment: the changes that its networks were trained on.
+    strength: the share of them that copies show.
+    copies: of each image.
+    seed: of the copies.
+    context: names the progress bar.
+
+  Raises:
+    ComponentError: infra_validator did not bless the model.
+  """
+  inference.check_blessed(blessing)
+  serve = tf.saved_model.load(str(servable.saved_model)).signatures['features']
+  cfg = rescan.weakened(augment, strength)
+
+  def files():
+    for record in example_files.read_records(examples.shards(split)):
+      changed = rescan.copies(record.image_bytes, size, cfg, copies,
+                              seeds.derive(seed, record.image_id)) if copies else []
+      yield [(record.image_id, data) for data in (record.image_bytes, *changed)]
+
+  def answer(batch):
+    ids = [image_id for image_id, _ in batch]
+    found = serve(image_bytes=tf.constant([data for _, data in batch]))
+    return {'image_id': np.array(ids), **inference.named(found, ids)}
+
+  total = (1 + copies) * example_files.read_schema(examples.path)['counts'][split]
+  found, _ = inference.in_parts(predictions.path, files(), answer, total, context.node)
+  predictions.write(found)
