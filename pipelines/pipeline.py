@@ -27,7 +27,7 @@ from pipelines.components.trainer import trainer
 from pipelines.components.uncertainty_analyzer import uncertainty_analyzer
 from pipelines.dsl import Node, Output
 
-SERIES = ('elastic', 'rotation', 'condition')
+SERIES = ('elastic', 'rotation', 'condition', 'scanner')
 
 
 def build(experiment: Experiment, destination: str, prefix: str = '') -> list[Node]:

@@ -1,4 +1,6 @@
-"""X-rays changed on purpose, to ask a network what it cannot know: pure functions of image and seed.
+"""X-rays changed on purpose: pure functions of image and seed.
+
+Some ask a network what it cannot know (`elastic`, `CONDITIONS`), some what it should: `SCANNERS`.
 
 Images are float32 [h, w] in 0..1, points [L, 2] (x, y) in their pixels.
 """
@@ -125,3 +127,69 @@ def condition(name: str, image: np.ndarray, seed: int) -> np.ndarray:
   """The image under one of `CONDITIONS`: what no model for X-rays should read."""
   rng = seeds.rng(seed, name, zlib.crc32(np.ascontiguousarray(image).tobytes()))
   return np.ascontiguousarray(CONDITIONS[name](image, rng), np.float32)
+
+
+def _framed(image, points_px, rng, gray):
+  """A plate that is larger by a fifth of the film on each side."""
+  rows, columns = (round(0.2 * size) for size in image.shape)
+  framed = cv2.copyMakeBorder(image, rows, rows, columns, columns, cv2.BORDER_CONSTANT, value=gray)
+  return framed, points_px + [columns, rows]
+
+
+def _tight(image, points_px, rng):
+  """A film that ends where the landmarks do: a tenth less at the top and the back, a little elsewhere."""
+  height, width = image.shape
+  left, top = round(0.1 * width), round(0.1 * height)
+  cut = image[top:round(0.98 * height), left:round(0.96 * width)]
+  return cut, points_px - [left, top]
+
+
+def _turned(image, points_px, rng):
+  """A head, or a plate, that is turned by 10 degrees."""
+  height, width = image.shape
+  matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 10 * rng.choice([-1, 1]), 1)
+  return cv2.warpAffine(image, matrix, (width, height)), points_px @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _evened(image, points_px, rng):
+  """Contrast evened out in windows of an eighth (CLAHE; Zuiderveld, Graphics Gems IV, 1994)."""
+  levels = (255 * np.clip(image, 0, 1)).astype(np.uint8)
+  return cv2.createCLAHE(4, (8, 8)).apply(levels).astype(np.float32) / 255, points_px
+
+
+def _sharpened(image, points_px, rng):
+  return np.clip(image + 1.5 * (image - _smooth(image, 0.005)), 0, 1), points_px
+
+
+def _smooth(image, share):
+  return cv2.GaussianBlur(image, (0, 0), share * image.shape[0])
+
+
+def _grainy(image, points_px, rng):
+  return np.clip(image + rng.normal(0, 0.05, image.shape), 0, 1), points_px
+
+
+SCANNERS: dict[str, Callable] = {
+    'black frame': functools.partial(_framed, gray=0.0),
+    'white frame': functools.partial(_framed, gray=1.0),
+    'tight': _tight,
+    'turned': _turned,
+    'bright': lambda image, points_px, rng: (image ** 0.5, points_px),
+    'dark': lambda image, points_px, rng: (image ** 2, points_px),
+    'evened contrast': _evened,
+    'sharpened': _sharpened,
+    'blurred': lambda image, points_px, rng: (_smooth(image, 0.0025), points_px),
+    'grainy': _grainy,
+}
+
+
+def scanned(name: str, image: np.ndarray, points_px: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+  """The image as another scanner might show it, one of `SCANNERS`: what a model for X-rays should read.
+
+  Returns:
+    The image and its points, NaN where they are no longer on it.
+  """
+  changed, moved = SCANNERS[name](image, np.asarray(points_px, np.float64), seeds.rng(seed, name))
+  there = (moved > -0.5).all(1) & (moved < np.array(changed.shape[::-1]) - 0.5).all(1)
+  moved = np.where(there[:, None], moved, np.nan)
+  return np.ascontiguousarray(changed, np.float32), moved.astype(np.float32)

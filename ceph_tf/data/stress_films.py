@@ -1,4 +1,5 @@
-"""Films of the experiments with changed X-rays: distorted copies, a turning head, what is no X-ray.
+"""Films of the experiments with changed X-rays: distorted copies, a turning head, what is no X-ray, and
+X-rays as another scanner might show them.
 
 A film is a function of its X-ray (or CT), its level and the seed, so it can be made again, for
 example to draw a stored prediction on it.
@@ -25,9 +26,10 @@ class Film(typing.NamedTuple):
 
   Attributes:
     image_id: of the X-ray it was made of.
-    series: 'elastic', 'rotation', or 'condition'.
+    series: 'elastic', 'rotation', 'condition' or 'scanner'.
     level: magnitude as a fraction of the height, angle in degrees, or 0.
-    condition: name in `perturb.CONDITIONS`, 'clean' or 'phantom' in that series, else ''.
+    condition: name in `perturb.CONDITIONS`, 'clean' or 'phantom' in that series; name in
+      `perturb.SCANNERS` or 'clean' in that one, else ''.
     image: float32 [h, w].
     truth_px: [L, 2] in its pixels, NaN where unknown.
     spacing_mm: of its pixels.
@@ -82,6 +84,16 @@ def condition_films(records: Iterable[Record], cfg: StressConfig, truth: str, se
       yield Film(record.image_id, 'condition', 0.0, name, changed, unknown, spacing)
     if phantoms:
       yield Film(record.image_id, 'condition', 0.0, 'phantom', *_prepared(next(phantoms), cfg, truth))
+
+
+def scanner_films(records: Iterable[Record], cfg: StressConfig, truth: str, seed: int) -> Iterator[Film]:
+  """Each X-ray as it is and as other scanners might show it."""
+  for record in records:
+    image, points, spacing = _prepared(record, cfg, truth)
+    yield Film(record.image_id, 'scanner', 0.0, 'clean', image, points, spacing)
+    for name in perturb.SCANNERS:
+      changed, moved = perturb.scanned(name, image, points, seeds.derive(seed, record.image_id))
+      yield Film(record.image_id, 'scanner', 0.0, name, changed, moved, spacing)
 
 
 def _phantoms(cfg: StressConfig, seed: int) -> Iterator[Record]:

@@ -13,6 +13,9 @@ Schema (lengths in mm; an unknown figure is null; `score` is a measure as an unc
                     per angle, `pearson`, `spearman` (with the absolute angle)
     separation      changed films -> `films`, `scores`: name -> `auroc`, `aupr`, `fpr_at_95_tpr`
                     against the same X-rays unchanged
+    scanner         the same X-rays 'clean' and as each of `perturb.SCANNERS` shows them -> `films`, `mre_mm`,
+                    `sdr_2mm`, `coverage` of their circles (null without), `referred` (likewise), `ood_auroc`
+                    against 'clean': what should stay as it is
     shift           changed films -> the outcome of `uncertainty.shift.check` against the
                     calibration images
 """
@@ -177,13 +180,41 @@ def shifts(pairs: dict, calibration: dict[str, np.ndarray], rng: np.random.Gener
   return found
 
 
+def scanner(predictions: Mapping[str, np.ndarray]) -> dict:
+  """Errors and alarms under changes that a model should not notice, as documented at the top of this file."""
+  kind, error = predictions['condition'], error_mm(predictions)
+  off_px = np.linalg.norm(predictions['points_px'] - predictions['truth_px'], axis=-1)
+  unknown = np.full(error.shape, np.nan)
+  radius_px = predictions.get('region_radius_px', unknown)
+  referred, ood = (np.asarray(predictions.get(name, unknown[:, 0]), float) for name in ('refer', 'ood_score'))
+  found = {}
+  for name in dict.fromkeys(kind.tolist()):
+    chosen, clean = kind == name, kind == 'clean'
+    errors = error[chosen][np.isfinite(error[chosen])]
+    stated = chosen[:, None] & np.isfinite(off_px) & np.isfinite(radius_px)
+    against = np.concatenate([ood[clean], ood[chosen]])
+    found[name] = {
+        'films': int(chosen.sum()),
+        'mre_mm': _mean(errors),
+        'sdr_2mm': _mean(errors <= 2),
+        'coverage': _mean((off_px <= radius_px)[stated]),
+        'referred': _mean(referred[chosen]),
+        'ood_auroc': np.nan if np.isnan(against).any() else ranking.separation(
+            against, np.repeat([False, True], [clean.sum(), chosen.sum()]))['auroc']}
+  return found
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(values.mean()) if values.size else np.nan
+
+
 def stress(elastic_predictions: Mapping, rotation_predictions: Mapping, condition_predictions: Mapping,
-           calibration: Mapping, title: str, truth: str, stated: float,
+           scanner_predictions: Mapping, calibration: Mapping, title: str, truth: str, stated: float,
            rng: np.random.Generator) -> dict:
   """Everything, as documented at the top of this file.
 
   Args:
-    elastic_predictions, rotation_predictions, condition_predictions: the arrays of
+    elastic_predictions, rotation_predictions, condition_predictions, scanner_predictions: the arrays of
       `stress_inferrer`.
     calibration: `predictions.npz` of the calibration split.
     title: for people.
@@ -198,5 +229,6 @@ def stress(elastic_predictions: Mapping, rotation_predictions: Mapping, conditio
       'elastic': elastic(elastic_predictions),
       'rotation': rotation(rotation_predictions),
       'separation': separations(pairs),
+      'scanner': scanner(scanner_predictions),
       'shift': shifts(pairs, scores_of(calibration), rng, stated),
   }

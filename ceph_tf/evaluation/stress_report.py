@@ -77,6 +77,10 @@ def render(found: dict, pictures: list[Picture], date: str) -> str:
            '<h2>Telling changed films from unchanged ones</h2>', _separations(found['separation']),
            '<p>Area under the ROC curve in %, and in brackets the false positive rate at 95 % true '
            'positives. Rotated heads are compared with the same head turned by at most 5 degrees.</p>',
+           '<h2>As other scanners might show them</h2>', _scanners(found['scanner']),
+           '<p>The same X-rays, framed, exposed and processed in other ways: what a model should read, '
+           'without an alarm. Coverage: truths inside the circles; OOD: AUROC of the OOD score against the '
+           'clean films, 50 % where it sees no difference.</p>',
            '<h2>May the regions be trusted on these sets?</h2>',
            *(f'<p><b>{html.escape(name)}</b>: {html.escape(outcome["words"])}</p>'
              for name, outcome in found['shift'].items())]
@@ -95,6 +99,14 @@ def _correlations(found: dict) -> str:
              for series in ('elastic', 'rotation') for kind in ('pearson', 'spearman')]
     lines.append(('', [plots.measure_label(name), *cells, '; '.join(published.get(name, ['']))]))
   return report.table(head, lines)
+
+
+def _scanners(scanner: dict) -> str:
+  lines = [('', [name, str(row['films']), report.number(row['mre_mm']),
+                 *(report.percent(row[key]) for key in ('sdr_2mm', 'coverage', 'referred', 'ood_auroc'))])
+           for name, row in scanner.items()]
+  return report.table(['Films', 'Number', 'MRE (mm)', 'SDR 2 mm (%)', 'Coverage (%)', 'Referred (%)',
+                       'OOD (%)'], lines)
 
 
 def _separations(separation: dict) -> str:

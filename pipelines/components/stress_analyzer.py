@@ -1,4 +1,4 @@
-"""stress_analyzer: do uncertainties rise when X-rays are distorted, turned, or no X-rays at all?"""
+"""stress_analyzer: do uncertainties rise when X-rays are distorted or turned, and only then?"""
 
 import datetime
 
@@ -18,13 +18,13 @@ _SHOWN = 4  # films of an overlay
 
 @component
 def stress_analyzer(elastic: In[Predictions], rotation: In[Predictions], condition: In[Predictions],
-                    calibration: In[Predictions], examples: In[Examples],
+                    scanner: In[Predictions], calibration: In[Predictions], examples: In[Examples],
                     analysis: Out[StressAnalysis], *, cfg: StressConfig, analyze: AnalyzeConfig,
                     split: str, truth: str, title: str, seed: int):
   """Writes `stress.json` (see `ceph_tf.evaluation.stress`), `stress.html`, `figures/`, `logs/`.
 
   Args:
-    elastic, rotation, condition: of `stress_inferrer`.
+    elastic, rotation, condition, scanner: of `stress_inferrer`.
     calibration: predictions of the calibration split by the same model.
     examples: to draw a few films again, which are not stored.
     analysis: the page.
@@ -34,8 +34,8 @@ def stress_analyzer(elastic: In[Predictions], rotation: In[Predictions], conditi
   """
   arrays = {'elastic': elastic.read(), 'rotation': rotation.read()}
   found = stress.stress(
-      arrays['elastic'], arrays['rotation'], condition.read(), calibration.read(), title, truth,
-      analyze.coverage, seeds.rng(seed, 'stress'))
+      arrays['elastic'], arrays['rotation'], condition.read(), scanner.read(), calibration.read(), title,
+      truth, analyze.coverage, seeds.rng(seed, 'stress'))
   found = evaluate.plain(found)
   analysis.write(found)
   pictures = stress_report.charts(found) + _overlays(arrays, examples, cfg, split, truth, seed)

@@ -43,7 +43,7 @@ def stress_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
     blessing: of the servable.
     predictions: one row per film, with the fields of `Film`.
     cfg: how many films, how strong.
-    series: 'elastic', 'condition' or 'rotation'.
+    series: 'elastic', 'condition', 'scanner' or 'rotation'.
     split: of the examples.
     truth: which truth moves along.
     dataset: phantoms are a condition only where the X-rays are real.
@@ -80,6 +80,9 @@ def _films(series, examples, schema, cfg, split, truth, dataset, seed) -> tuple[
   records = stress_films.chosen(tfrecords.read_records(examples.shards(split)), count, total)
   if series == 'elastic':
     return stress_films.elastic_films(records, cfg, truth, seed), count * cfg.copies
+  if series == 'scanner':
+    films = stress_films.scanner_films(records, cfg, truth, seed)
+    return films, count * (1 + len(perturb.SCANNERS))
   kinds = 1 + len(perturb.CONDITIONS) + (dataset != 'phantom')
   return stress_films.condition_films(records, cfg, truth, seed, dataset), count * kinds
 

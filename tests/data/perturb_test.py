@@ -161,3 +161,29 @@ def test_conditions_by_hand():
   np.testing.assert_array_equal(changed('upside_down'), np.flipud(image))
   np.testing.assert_array_equal(changed('cropped'), [[0.0], np.float32([0.3])])
   np.testing.assert_allclose(changed('over_exposed'), np.minimum(2.5 * image, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize('name', perturb.SCANNERS)
+def test_a_scanner_shows_the_same_point_at_the_same_structure(name):
+  place = np.array([[200.0, 240.0]], np.float32)
+  image = 0.5 * blob(*place[0], height=512, width=448) + 0.2
+  before = image.copy()
+  changed, moved = perturb.scanned(name, image, place, 5)
+  np.testing.assert_array_equal(image, before)
+  assert changed.dtype == moved.dtype == np.float32 and 0 <= changed.min() < changed.max() <= 1
+  x, y = np.round(moved[0]).astype(int)
+  near = np.clip(changed[y - 6:y + 7, x - 6:x + 7] - np.median(changed), 0, None)
+  np.testing.assert_allclose(centroid(near) + [x - 6, y - 6], moved[0], atol=0.6)
+  assert changed.shape != image.shape or np.abs(changed - image).max() > 0.02
+  np.testing.assert_array_equal(changed, perturb.scanned(name, image, place, 5)[0])
+
+
+def test_a_scanner_that_frames_moves_points_by_its_frame_and_a_tight_one_loses_some():
+  _, framed = perturb.scanned('black frame', np.zeros((100, 80), np.float32), POINTS, 0)
+  np.testing.assert_allclose(framed - POINTS, np.broadcast_to([16, 20], POINTS.shape))
+  corners = np.array([[4.0, 50.0], [6.0, 50.0], [20.0, 9.0], [20.0, 11.0], [48.0, 50.0], [20.0, 99.0]])
+  tight, moved = perturb.scanned('tight', np.zeros((100, 50), np.float32), corners, 0)
+  assert tight.shape == (88, 43)
+  np.testing.assert_array_equal(np.isnan(moved[:, 0]), [True, False, True, False, True, True])
+  np.testing.assert_allclose(moved[1], [1, 40])
+  np.testing.assert_array_equal(perturb.scanned('tight', tight, np.array([[NAN, NAN]]), 0)[1], [[NAN, NAN]])

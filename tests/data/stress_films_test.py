@@ -116,6 +116,17 @@ def test_condition_films_have_every_condition_and_phantoms_beside_real_xrays(pha
     assert np.abs(heads[0].truth_px - heads[1].truth_px).max() > 0.5
 
 
+def test_scanner_films_have_every_scanner_and_its_points(phantom_records):
+  records = phantom_records[-2:]
+  films = list(stress_films.scanner_films(iter(records), CONFIG, 'mean', 0))
+  assert [(film.image_id, film.condition) for film in films] == [
+      (record.image_id, name) for record in records for name in ('clean', *perturb.SCANNERS)]
+  clean, framed = films[0], films[1]
+  np.testing.assert_allclose(framed.truth_px - clean.truth_px, np.broadcast_to(
+      [round(0.2 * size) for size in clean.image.shape[::-1]], clean.truth_px.shape), atol=1e-3)
+  assert {film.spacing_mm for film in films[:len(perturb.SCANNERS) + 1]} == {clean.spacing_mm}
+
+
 def test_condition_films_depend_on_the_seed(phantom_records):
   first, again, other = ({film.condition: film for film in stress_films.condition_films(
       phantom_records[:1], CONFIG, 'mean', seed, 'phantom')} for seed in (0, 0, 1))

@@ -48,10 +48,18 @@ def conditions(copies=1):
   return make(value, condition=kinds)
 
 
+def scans():
+  """Two clean films and two in a frame, which are 8 px off instead of 2, one of them referred."""
+  found = make([1.0, 2.0, 1.5, 9.0], condition=['clean', 'clean', 'frame', 'frame'], error_px=[2, 2, 8, 8])
+  return found | {'refer': np.array([False, False, False, True]),
+                  'region_radius_px': np.array([[3, 1], [3, 3], [9, 9], [9, 7.0]])}
+
+
 def run(**changed):
   given = {
       'elastic_predictions': elastic(), 'rotation_predictions': rotation(),
-      'condition_predictions': conditions(), 'calibration': make(RNG.uniform(0, 3, 30)),
+      'condition_predictions': conditions(), 'scanner_predictions': scans(),
+      'calibration': make(RNG.uniform(0, 3, 30)),
       'title': 'a model', 'truth': 'senior', 'stated': 0.9, 'rng': seeds.rng(0, 'permutations')}
   return stress.stress(**(given | changed))
 
@@ -118,6 +126,30 @@ def test_separation_of_conditions_by_hand():
     assert figures['auroc'] == 0.75
     assert figures['aupr'] == pytest.approx((1 + 2 / 3) / 2) and figures['fpr_at_95_tpr'] == 0.5
     assert found['noise']['scores'][score] == {'auroc': 1, 'aupr': 1, 'fpr_at_95_tpr': 0}
+
+
+def test_errors_and_alarms_on_other_scanners_by_hand():
+  found = run()['scanner']
+  assert list(found) == ['clean', 'frame']
+  # Half a millimetre a pixel; of four circles three hold the truth, in both.
+  assert found['clean'] == {'films': 2, 'mre_mm': pytest.approx(1), 'sdr_2mm': 1, 'coverage': 0.75,
+                            'referred': 0, 'ood_auroc': 0.5}
+  assert found['frame'] == {'films': 2, 'mre_mm': pytest.approx(4), 'sdr_2mm': 0, 'coverage': 0.75,
+                            'referred': 0.5, 'ood_auroc': 0.75}
+
+
+def test_a_landmark_that_a_scanner_cut_off_counts_nowhere():
+  predictions = scans()
+  predictions['truth_px'][3, 1] = np.nan
+  found = stress.scanner(predictions)['frame']
+  assert found['coverage'] == 1 and found['mre_mm'] == pytest.approx(4)
+
+
+def test_without_regions_policy_or_truth_there_are_no_such_figures():
+  predictions = make([1.0, 2.0], condition=['clean', 'frame'])
+  found = evaluate.plain(stress.scanner(predictions))['frame']
+  assert found == {'films': 1, 'mre_mm': None, 'sdr_2mm': None, 'coverage': None, 'referred': None,
+                   'ood_auroc': 1}
 
 
 def test_changes_are_named_and_of_the_right_films():

@@ -63,7 +63,7 @@ def servable(folder):
   rng, calibration = seeds.rng(0, 'calibration'), new(artifacts.Calibration, folder / 'calibration')
   covariance = np.broadcast_to(np.eye(2), (30, 19, 2, 2))
   fitting.save(fitting.fit(
-      rng.uniform(size=(30, 12)), rng.uniform(size=(30, 12)), rng.normal(size=(30, 19, 2)), covariance,
+      rng.uniform(size=(30, 12)), rng.uniform(size=(30, 1, 12)), rng.normal(size=(30, 19, 2)), covariance,
       rng.uniform(0, 5, (30, 19)), 0.9, 5, 0.05), calibration.fitted)
   made = new(artifacts.ServableModel, folder / 'servable')
   calibrated_exporter.function(models=[model], calibration=calibration, servable=made,
@@ -134,6 +134,14 @@ def test_changed_films_are_answered_otherwise_and_unchanged_ones_alike(series):
   assert len(set(condition['ood_score'].tolist())) == len(condition['ood_score'])
 
 
+def test_scanners_change_the_film_and_leave_its_spacing(series):
+  found = series['scanner'].read()
+  assert found['condition'].tolist() == ['clean', *perturb.SCANNERS] and set(found['series']) == {'scanner'}
+  assert set(found['spacing_mm']) == {series['elastic'].read()['spacing_mm'][0]}
+  assert found['truth_px'].shape == (1 + len(perturb.SCANNERS), 19, 2)
+  assert {'refer', 'region_radius_px'} <= found.keys()
+
+
 def test_phantoms_are_a_condition_beside_real_films(infer):
   found = infer('condition', 'real', dataset='csv').read()
   assert found['condition'].tolist() == ['clean', *perturb.CONDITIONS, 'phantom']
@@ -147,6 +155,8 @@ def test_the_analysis_holds_what_it_promises(analysis):
   assert {'mha', 'ood_score'} <= found['elastic']['measures'].keys()
   assert {name.replace('_', ' ') for name in perturb.CONDITIONS} <= found['separation'].keys()
   assert found['shift']['noise']['calibration_images'] == BEFORE
+  assert list(found['scanner']) == ['clean', *perturb.SCANNERS]
+  assert all(row['mre_mm'] > 0 and row['referred'] in (0, 1) for row in found['scanner'].values())
   page = (analysis.path / 'stress.html').read_text('utf-8')
   assert 'baseline, tiny' in page and found['shift']['noise']['words'].split(' (')[0] in page
   names = sorted(path.name for path in (analysis.path / 'figures').iterdir())
