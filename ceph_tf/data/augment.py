@@ -207,8 +207,9 @@ def change_intensity(seed: tf.Tensor, images: tf.Tensor, cfg: AugmentConfig) -> 
   # x ** y as exp(y log x), which is vectorized; exp(y log 0) is 0.
   exponent = tf.exp(_between(gamma, batch, math.log1p(cfg.gamma)))[:, None]
   values = tf.exp(exponent * tf.math.log((values - low) / span))
-  detail = values - tf.reshape(_background(tf.reshape(values, [-1, *size_hw, 1])), [-1, pixels])
-  values += (tf.exp(_between(local, batch, math.log1p(cfg.local_contrast)))[:, None] - 1.0) * detail
+  if cfg.local_contrast:
+    detail = values - tf.reshape(_background(tf.reshape(values, [-1, *size_hw, 1])), [-1, pixels])
+    values += (tf.exp(_between(local, batch, math.log1p(cfg.local_contrast)))[:, None] - 1.0) * detail
   mean, variance = tf.nn.moments(values, 1, keepdims=True)
   factor = tf.exp(_between(contrast, batch, math.log1p(cfg.contrast)))[:, None]
   values = (values - mean) * (factor * tf.math.rsqrt(variance + 1e-8))
