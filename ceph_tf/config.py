@@ -120,8 +120,10 @@ class AugmentConfig:
   noise: float = 0.1  # standard deviation of the largest noise, likewise
 
   def __post_init__(self):
+    largest = {'rotate_deg': 180, 'shift': 1, 'elastic_px': 1000, 'elastic_grid_px': 10000}
     for field in dataclasses.fields(self):
-      _check(getattr(self, field.name) >= 0, f'augment.{field.name}', getattr(self, field.name), '>= 0')
+      value, limit = getattr(self, field.name), largest.get(field.name, 10)
+      _check(0 <= value <= limit, f'augment.{field.name}', value, f'0..{limit}')
     _check(self.scale < 1, 'augment.scale', self.scale, '0 <= scale < 1')
     _check(self.elastic_grid_px >= 4, 'augment.elastic_grid_px', self.elastic_grid_px, '>= 4')
 

@@ -64,7 +64,7 @@ def in_parts(folder: pathlib.Path, batches: Iterable[Sequence],
         answers.append(found)
         bar.update(rows)
       joined = _joined(answers)
-      rows = len(next(iter(joined.values())))
+      rows = max(1, len(next(iter(joined.values()))))  # there are none where all were refused
       unfinished = path.with_suffix('.unfinished.npz')
       np.savez(unfinished, **joined, **{_TIME: [1000 * (time.monotonic() - start) / rows]})
       os.replace(unfinished, path)

@@ -15,7 +15,8 @@ Schema (lengths in mm; an unknown figure is null; `score` is a measure as an unc
                     against the same X-rays unchanged
     scanner         the same X-rays 'clean' and as each of `perturb.SCANNERS` shows them -> `films`, `mre_mm`,
                     `sdr_2mm`, `coverage` of their circles (null without), `referred` (likewise), `ood_auroc`
-                    against 'clean': what should stay as it is
+                    against 'clean': what should stay as it is. Landmarks that a change moved
+                    off the film do not count
     shift           changed films -> the outcome of `uncertainty.shift.check` against the
                     calibration images
 """
@@ -154,7 +155,7 @@ def separations(pairs: dict) -> dict:
   found = {}
   for change, (before, after) in pairs.items():
     figures = {}
-    for name in before:
+    for name in [name for name in before if name in after]:  # not px and mm, where a spacing is unknown
       both = np.concatenate([before[name], after[name]])
       if analyze.status(both)['status'] == 'used':
         figures[name] = ranking.separation(

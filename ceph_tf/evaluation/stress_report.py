@@ -80,7 +80,8 @@ def render(found: dict, pictures: list[Picture], date: str) -> str:
            '<h2>As other scanners might show them</h2>', _scanners(found['scanner']),
            '<p>The same X-rays, framed, exposed and processed in other ways: what a model should read, '
            'without an alarm. Coverage: truths inside the circles; OOD: AUROC of the OOD score against the '
-           'clean films, 50 % where it sees no difference.</p>',
+           'clean films, 50 % where it sees no difference. Landmarks that are no longer on the film do not '
+           'count.</p>',
            '<h2>May the regions be trusted on these sets?</h2>',
            *(f'<p><b>{html.escape(name)}</b>: {html.escape(outcome["words"])}</p>'
              for name, outcome in found['shift'].items())]

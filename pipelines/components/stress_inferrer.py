@@ -35,7 +35,8 @@ def stress_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
                     truth: str, dataset: str, seed: int, context: Context):
   """Writes `predictions.npz`: its usual arrays, and the fields of each `Film` but its image.
 
-  Nothing is stored of the images: they are made anew from X-ray, level and seed.
+  Nothing is stored of the images: they are made anew from X-ray, level and seed. Changed films that the
+  model refuses, such as a corner of an X-ray that is black all over, are left out.
 
   Args:
     servable: what is asked, by its signature `predict_image`.
@@ -62,8 +63,10 @@ def stress_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
   def answer(batch):
     found = predict(image=tf.constant(np.stack([film.image for film in batch])[..., None]),
                     spacing_mm=tf.fill([len(batch)], np.nan))
-    told = {field: np.array([getattr(film, field) for film in batch])
+    answered = [i for i, status in enumerate(found['status'].numpy()) if status == b'ok']
+    told = {field: np.array([getattr(film, field) for film in batch])[answered]
             for field in Film._fields if field != 'image'}
+    found = {name: tf.gather(value, tf.constant(answered, tf.int32)) for name, value in found.items()}
     return {**told, **inference.named(found, told['image_id'])}
 
   found, _ = inference.in_parts(predictions.path, _batches(changed), answer, total, context.node)

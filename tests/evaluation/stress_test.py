@@ -94,6 +94,14 @@ def test_lengths_stay_pixels_where_a_spacing_is_unknown():
   assert 'spread_mm' not in found and found['spread_px'].tolist() == [1, 2, 3]
 
 
+def test_films_without_spacing_are_compared_by_what_needs_none():
+  unknown = conditions()
+  unknown['spacing_mm'] = np.where(unknown['condition'] == 'noise', 0.5, np.nan)
+  found = run(condition_predictions=unknown)['separation']
+  assert set(found['noise']['scores']) == {'mha', 'ood_score'}  # px there, mm here
+  assert set(found['upside down']['scores']) == {'spread_px', 'mha', 'ood_score'}
+
+
 def test_rotation_correlates_with_the_absolute_angle():
   found = stress.rotation(rotation(error_px=3))
   assert found['measures']['spread_mm']['pearson'] == pytest.approx(1)

@@ -142,6 +142,14 @@ def test_scanners_change_the_film_and_leave_its_spacing(series):
   assert {'refer', 'region_radius_px'} <= found.keys()
 
 
+def test_changed_films_that_the_model_refuses_are_left_out(infer, monkeypatch):
+  blank = dict.fromkeys(['cropped', 'noise'], lambda image, rng: np.zeros_like(image))
+  monkeypatch.setattr(perturb, 'CONDITIONS', perturb.CONDITIONS | blank)
+  found = infer('condition', 'blank').read()
+  assert found['condition'].tolist() == ['clean', *(name for name in perturb.CONDITIONS if name not in blank)]
+  assert np.isfinite(found['points_px']).all() and len(found['ood_score']) == len(found['condition'])
+
+
 def test_phantoms_are_a_condition_beside_real_films(infer):
   found = infer('condition', 'real', dataset='csv').read()
   assert found['condition'].tolist() == ['clean', *perturb.CONDITIONS, 'phantom']
