@@ -92,10 +92,11 @@ def _with_bar(outcomes: Iterator, total: int, ctrl_c: console.CtrlC) -> Iterator
 
 def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
   from ceph_tf.serving import intake
-  read, referred, unjudged, refused = 0, 0, 0, []
+  read, referred, check, unjudged, refused = 0, 0, 0, 0, []
   for outcome in outcomes:
     read += 1
     referred += bool(outcome.refer)
+    check += outcome.check and not outcome.refer
     unjudged += outcome.status == 'ok' and outcome.refer is None
     if outcome.status != 'ok':
       refused.append(outcome)
@@ -104,6 +105,7 @@ def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
     print(f'refused: {intake.shown(outcome.source.path)}: {outcome.reason} '
           f'(see {outcome.source.name}.json)')
   print(f'read {read}, answered {read - len(refused)}, refused {len(refused)}, referred {referred}'
+        + (f', landmarks to check in {check} more' if check else '')
         + (f'; {unjudged} not judged: the model has no referral policy' if unjudged else ''))
   return 3 if refused else 0
 

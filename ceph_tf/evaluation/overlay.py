@@ -78,9 +78,14 @@ def warnings(document: dict) -> list[tuple[str, str]]:
 
 def doubtful(document: dict) -> list[str]:
   """Short names and radii of landmarks whose region is larger than an error that all call gross."""
-  radii = {plots.short_name(landmark['name']): (landmark['region'] or {}).get('radius_mm')
-           for landmark in document['landmarks']}
-  return [f'{name} {radius:.1f} mm' for name, radius in radii.items() if radius and radius > DOUBTFUL_MM]
+  return [f'{plots.short_name(landmark["name"])} {landmark["region"]["radius_mm"]:.1f} mm'
+          for landmark in document['landmarks'] if is_doubtful(landmark['region'])]
+
+
+def is_doubtful(region: dict | None) -> bool | None:
+  """Whether the circle of a landmark is that large; None where it or the spacing is unknown."""
+  radius_mm = (region or {}).get('radius_mm')
+  return None if radius_mm is None else radius_mm > DOUBTFUL_MM
 
 
 def _reason(words: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ceph_tf import seeds
 from ceph_tf.data.records import LANDMARKS
-from ceph_tf.evaluation import clinical
+from ceph_tf.evaluation import clinical, overlay
 from ceph_tf.serving import intake
 from ceph_tf.serving.prediction_schema import SCHEMA, VERSION, validate
 from ceph_tf.serving.saved_model import Model
@@ -99,10 +99,11 @@ def _landmark(k: int, name: str, answer: Mapping, model: Model, spacing_mm: floa
   measures = {key: number(value[k]) for key, value in sorted(answer.items()) if key not in _REGION
               and np.shape(value) == (len(model.landmarks),) and value.dtype.kind == 'f'}
   point = _numbers(answer['points_px'][k])
+  region = _region(k, answer, model.coverage, spacing_mm)
   return {'name': name, 'point_px': point, 'point_mm': _in_mm(point, spacing_mm), 'measures': measures,
           'covariance_px2': _numbers(answer['covariance_px2'][k]),
           'bin': int(answer['bin'][k]) if 'bin' in answer else None,
-          'region': _region(k, answer, model.coverage, spacing_mm)}
+          'region': region, 'check': overlay.is_doubtful(region)}
 
 
 def _region(k: int, answer: Mapping, coverage: float | None, spacing_mm: float | None) -> dict | None:

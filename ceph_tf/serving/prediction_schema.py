@@ -12,7 +12,9 @@
     landmarks     position; `measures`: all that the model answers; total covariance; `bin`, 1 the most
                   certain; `region`: a circle and an ellipse, each holding the truth with `coverage`,
                   null where the model states none. Ellipse: r' C^-1 r <= 1 with C = `matrix_px2`;
-                  its angle is that of the longer semi-axis, from x towards y (down)
+                  its angle is that of the longer semi-axis, from x towards y (down). `check`: the
+                  circle's radius is above 4 mm, so this point is to be checked though the image may not
+                  be referred; null where the radius is unknown
     measurements  value, standard deviation, the interval `low`..`high` of probability `interval`,
                   `class` of the value, a number of the challenge (1 normal; above and below are 2 or 3
                   as ceph_tf/evaluation/clinical.py lists them) and the probabilities of all classes;
@@ -58,7 +60,8 @@ _REGION = {
                 'matrix_px2': _Row(_PAIR, 2)}}
 _LANDMARK = {
     'name': str, 'point_px': _PAIR, 'point_mm': _Maybe(_PAIR), 'measures': _Named(_Maybe(float)),
-    'covariance_px2': _Row(_Row(_Maybe(float), 2), 2), 'bin': _Maybe(int), 'region': _Maybe(_REGION)}
+    'covariance_px2': _Row(_Row(_Maybe(float), 2), 2), 'bin': _Maybe(int), 'region': _Maybe(_REGION),
+    'check': _Maybe(bool)}
 _MEASUREMENT = {
     'value': _Maybe(float), 'unit': str, 'sd': _Maybe(float), 'low': _Maybe(float), 'high': _Maybe(float),
     'interval': float, 'class': _Maybe(int), 'decided': _Maybe(bool), 'finding': str,

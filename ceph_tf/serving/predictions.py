@@ -27,20 +27,21 @@ BATCH = 4
 PREDICTIONS, MEASUREMENTS, REPORT = 'predictions.csv', 'measurements.csv', 'report.html'
 _PREDICTION_FIELDS = (
     'name', 'file', 'refer', 'landmark', 'x_px', 'y_px', 'x_mm', 'y_mm', 'region_radius_px',
-    'region_radius_mm', 'bin', 'total_sd_px')
+    'region_radius_mm', 'check', 'bin', 'total_sd_px')
 _MEASUREMENT_FIELDS = (
     'name', 'file', 'refer', 'measurement', 'value', 'unit', 'sd', 'low', 'high', 'class', 'decided',
     'finding')
 
 
 class Outcome(typing.NamedTuple):
-  """What became of a source: the status of its document, why it is refused ('' if not), and the referral,
-  None where the model has no policy for one."""
+  """What became of a source: the status of its document, why it is refused ('' if not), the referral,
+  None where the model has no policy for one, and whether a landmark is to be checked."""
 
   source: Source
   status: str
   reason: str
   refer: bool | None
+  check: bool
 
 
 def predict(sources: Iterable[Source], model: Model, out: pathlib.Path, spacing_mm: float | None = None,
@@ -77,7 +78,8 @@ def predict(sources: Iterable[Source], model: Model, out: pathlib.Path, spacing_
         ok = document['status'] == 'ok'
         refer = document['referral']['refer'] if ok else None
         counts += (1, ok, bool(refer))
-        yield Outcome(source, document['status'], document['reason'] or '', refer)
+        check = any(landmark['check'] for landmark in document['landmarks'])
+        yield Outcome(source, document['status'], document['reason'] or '', refer, check)
     if page:
       page.end(*map(int, counts))
 
@@ -168,7 +170,8 @@ class _Tables:
       self._predictions.writerow(_cells(image | {
           'landmark': landmark['name'], 'x_px': x, 'y_px': y, 'x_mm': mm and mm[0], 'y_mm': mm and mm[1],
           'region_radius_px': region and region['radius_px'],
-          'region_radius_mm': region and region['radius_mm'], 'bin': landmark['bin'],
+          'region_radius_mm': region and region['radius_mm'], 'check': landmark['check'],
+          'bin': landmark['bin'],
           'total_sd_px': landmark['measures'].get('total_sd_px')}))
     for name, found in document['measurements'].items():
       row = {key: value for key, value in found.items() if key in _MEASUREMENT_FIELDS}

@@ -38,6 +38,15 @@ def document(spacing_mm=0.5, model=MODEL, **changes):
   return prediction_json.answered(SOURCE, film, (1000, 900), answer(**changes), model)
 
 
+def test_a_landmark_with_a_region_above_4_mm_is_to_be_checked():
+  radii = np.full(19, 5, np.float32)
+  radii[:3] = 8, 8.1, np.nan  # of half a millimetre
+  checks = [landmark['check'] for landmark in document(region_radius_px=radii)['landmarks']]
+  assert checks == [False, True, None] + 16 * [False]
+  unknown = document(spacing_mm=np.nan, region_radius_px=radii)['landmarks']
+  assert {landmark['check'] for landmark in unknown} == {None}
+
+
 def test_what_the_model_says_is_in_the_document():
   found = document()
   assert found['schema'] == {'name': 'ceph_tf.prediction', 'version': 1}

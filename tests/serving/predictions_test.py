@@ -75,6 +75,12 @@ def rows(path):
     return list(csv.DictReader(file))
 
 
+def test_images_with_landmarks_to_check_are_told_apart(sources, out):
+  outcomes = list(predictions.predict(sources, model(), out, 4.5))  # regions of one pixel
+  assert all(outcome.check and not outcome.refer for outcome in outcomes)
+  assert {row['check'] for row in rows(out / 'predictions.csv')} == {'true'}
+
+
 def test_every_image_has_a_document_and_a_picture_and_rows(sources, out):
   outcomes = list(predictions.predict(sources, model(refers=PICTURES[2:3]), out, 0.5, report=True))
   assert [(o.source.name, o.status, o.reason, o.refer) for o in outcomes] == [
@@ -87,6 +93,7 @@ def test_every_image_has_a_document_and_a_picture_and_rows(sources, out):
   first = found[0]
   assert (first['name'], first['landmark'], first['refer'], first['bin']) == ('0', 'sella', 'false', '1')
   assert first['file'] == str(sources[0].path)
+  assert first['check'] == 'false' and not any(outcome.check for outcome in outcomes)
   document = json.loads((out / '0.json').read_text('utf-8'))
   x, y = document['landmarks'][0]['point_px']
   assert float(first['x_px']) == pytest.approx(x, rel=1e-6)
