@@ -28,6 +28,10 @@ def found():
                    'measures': {'mha': turned, 'spread_mm': turned}},
       'separation': {'noise': {'films': 7, 'scores': {'mha': score}},
                      'flipped': {'films': 8, 'scores': {'ood_score': score | {'auroc': None}}}},
+      'scanner': {'clean': {'films': 9, 'mre_mm': 1.234, 'sdr_2mm': 0.876, 'coverage': 0.91,
+                            'referred': 0.0, 'ood_auroc': 0.5},
+                  'black <frame>': {'films': 9, 'mre_mm': None, 'sdr_2mm': None, 'coverage': None,
+                                    'referred': 0.333, 'ood_auroc': 0.987}},
       'shift': {'noise': {'words': WORDS}}}
 
 
@@ -76,6 +80,14 @@ def test_the_page_shows_correlations_published_ones_and_separations(found):
   assert '<td>OOD score</td><td>0.99</td><td>1.00</td><td>–</td><td>–</td><td></td>' in page
   assert '<td>noise</td><td>7</td><td>93 (27)</td><td></td>' in page
   assert '<td>flipped</td><td>8</td><td></td><td></td>' in page
+
+
+def test_the_page_shows_what_other_scanners_change(found):
+  page = stress_report.render(found, [], 'today')
+  assert '<td>clean</td><td>9</td><td>1.23</td><td>87.6</td><td>91.0</td><td>0.0</td><td>50.0</td>' in page
+  scanner = ('<td>black &lt;frame&gt;</td><td>9</td><td>–</td><td>–</td><td>–</td><td>33.3</td>'
+             '<td>98.7</td>')
+  assert scanner in page
 
 
 def test_an_unknown_correlation_does_not_stop_the_charts(found):

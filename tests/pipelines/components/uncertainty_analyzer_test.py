@@ -140,8 +140,10 @@ def test_the_page_says_whether_regions_may_be_trusted_also_without_labels(run):
 def test_the_graph_has_an_analyzer_where_there_is_something_to_calibrate_on():
   names = [node.name for node in pipeline.build(Experiment(), 'pushed')]
   assert names.index('calibrator') < names.index('calibrated_exporter') < names.index('bulk_inferrer')
-  assert names[-7:] == ['heatmap_inferrer_test1', 'heatmap_inferrer_calibration', 'uncertainty_analyzer',
-                        'stress_elastic', 'stress_rotation', 'stress_condition', 'stress_analyzer']
+  assert names[-8:] == [
+      'heatmap_inferrer_test1', 'heatmap_inferrer_calibration', 'uncertainty_analyzer', 'stress_elastic',
+      'stress_rotation', 'stress_condition', 'stress_scanner', 'stress_analyzer']
+  assert {'rescan_inferrer_train', 'rescan_inferrer_calibration'} <= set(names)
   without = Experiment(data=DataConfig(calibration_images=0))
   names = [node.name for node in pipeline.build(without, 'pushed')]
   assert 'exporter' in names and 'pusher' in names
