@@ -92,6 +92,12 @@ def by_level(level: np.ndarray, value: np.ndarray) -> np.ndarray:
   return np.array(found)
 
 
+def separation(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+  """AUROC, AUPR and FPR at 95 % TPR of telling scores of changed films from those of unchanged ones."""
+  return ranking.separation(np.concatenate([before, after]),
+                            np.repeat([False, True], [len(before), len(after)]))
+
+
 def elastic(predictions: Mapping[str, np.ndarray]) -> dict:
   """The experiment with distorted copies, as documented at the top of this file."""
   level = predictions['level']
@@ -106,10 +112,7 @@ def elastic(predictions: Mapping[str, np.ndarray]) -> dict:
     if analyze.status(value)['status'] != 'used':
       continue
     mean = by_level(level, value)
-    against = [ranking.separation(np.concatenate([score[level == levels[0]], score[level == one]]),
-                                  np.repeat([False, True], [np.sum(level == levels[0]),
-                                                            np.sum(level == one)]))['auroc']
-               for one in levels]
+    against = [separation(score[level == levels[0]], score[level == one])['auroc'] for one in levels]
     found[name] = {'mean': mean.tolist(), **correlation(levels, mean), 'auroc': against}
   return {'levels': levels.tolist(), 'images': int(np.sum(level == levels[0])),
           'error_mm': by_level(np.repeat(level, error.shape[1]), error.ravel()).tolist(),
@@ -156,10 +159,8 @@ def separations(pairs: dict) -> dict:
   for change, (before, after) in pairs.items():
     figures = {}
     for name in [name for name in before if name in after]:  # not px and mm, where a spacing is unknown
-      both = np.concatenate([before[name], after[name]])
-      if analyze.status(both)['status'] == 'used':
-        figures[name] = ranking.separation(
-            both, np.repeat([False, True], [len(before[name]), len(after[name])]))
+      if analyze.status(np.concatenate([before[name], after[name]]))['status'] == 'used':
+        figures[name] = separation(before[name], after[name])
     found[change] = {'films': len(next(iter(after.values()))), 'scores': figures}
   return found
 
@@ -193,15 +194,14 @@ def scanner(predictions: Mapping[str, np.ndarray]) -> dict:
     chosen, clean = kind == name, kind == 'clean'
     errors = error[chosen][np.isfinite(error[chosen])]
     stated = chosen[:, None] & np.isfinite(off_px) & np.isfinite(radius_px)
-    against = np.concatenate([ood[clean], ood[chosen]])
+    ood_known = np.isfinite(ood[clean | chosen]).all()
     found[name] = {
         'films': int(chosen.sum()),
         'mre_mm': _mean(errors),
         'sdr_2mm': _mean(errors <= 2),
         'coverage': _mean((off_px <= radius_px)[stated]),
         'referred': _mean(referred[chosen]),
-        'ood_auroc': np.nan if np.isnan(against).any() else ranking.separation(
-            against, np.repeat([False, True], [clean.sum(), chosen.sum()]))['auroc']}
+        'ood_auroc': separation(ood[clean], ood[chosen])['auroc'] if ood_known else np.nan}
   return found
 
 

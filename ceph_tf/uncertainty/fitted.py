@@ -99,7 +99,7 @@ def fit(
 
   Args:
     train_features: [M, F] of the training images and their copies.
-    features: [N, C, F] of the calibration images, here and below, and of C - 1 copies of each.
+    features: [N, C, F] of N calibration images, those of all that follows, and of C - 1 copies of each.
     residual_px: [N, L, 2] truth minus prediction, source pixels, NaN where missing.
     covariance_px2: [N, L, 2, 2] total covariance.
     bin_measure: [N, L] `BIN_MEASURE`.

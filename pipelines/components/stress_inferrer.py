@@ -63,10 +63,10 @@ def stress_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
   def answer(batch):
     found = predict(image=tf.constant(np.stack([film.image for film in batch])[..., None]),
                     spacing_mm=tf.fill([len(batch)], np.nan))
-    answered = [i for i, status in enumerate(found['status'].numpy()) if status == b'ok']
+    answered = found['status'].numpy() == b'ok'
     told = {field: np.array([getattr(film, field) for film in batch])[answered]
             for field in Film._fields if field != 'image'}
-    found = {name: tf.gather(value, tf.constant(answered, tf.int32)) for name, value in found.items()}
+    found = {name: tf.boolean_mask(value, answered) for name, value in found.items()}
     return {**told, **inference.named(found, told['image_id'])}
 
   found, _ = inference.in_parts(predictions.path, _batches(changed), answer, total, context.node)
