@@ -78,8 +78,8 @@ def predictor(experiment: Experiment) -> Predictor:
   width = features.width(features.encoder(first[0], cfg.model))
   rng = seeds.rng(0, 'fitted')
   some = fitting.fit(
-      rng.normal(size=(150, width)), rng.normal(size=(20, width)), rng.normal(size=(20, LANDMARKS, 2)),
-      np.broadcast_to(np.eye(2), (20, LANDMARKS, 2, 2)), rng.gamma(2, size=(20, LANDMARKS)), 0.9, 5, 0.05)
+      rng.normal(size=(150, width)), rng.normal(size=(20, 1, width)), rng.normal(size=(20, LANDMARKS, 2)),
+      np.broadcast_to(np.eye(2), (20, LANDMARKS, 2, 2)), rng.gamma(2, size=(20, 1, LANDMARKS)), 0.9, 5, 0.05)
   return Predictor(first, cfg, sampler, 0, some, second)
 
 

@@ -331,10 +331,11 @@ class AnalyzeConfig:
   `coverage` is what conformal regions state, and needs coverage / (1 - coverage)
   calibration images. `bins`: quantile bins. Errors above `gross_mm` are to be found by
   their uncertainty; the last one is the headline. `alpha`: share of ordinary images that
-  each of the two alarms behind `refer` may refer, see `uncertainty.fitted`. `rescans`: copies of each
-  training and calibration image, framed and exposed as by another scanner, which the OOD score takes
-  for ordinary, see `data.rescan`; 0: only the images as they are. `rescan_strength`: the share of the
-  training augmentation that copies of calibration images show; those of training images show all.
+  the alarm of strange images may refer, and that of uncertain ones twice, see `uncertainty.fitted`.
+  `rescans`: copies of each training and calibration image, framed and exposed as by another scanner, which
+  these alarms take for ordinary, see `data.rescan`; 0: only the images as they are. `rescan_strength`:
+  the share of the training augmentation that copies of calibration images show; those of training
+  images show all.
   """
 
   coverage: float = 0.9

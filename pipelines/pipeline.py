@@ -136,19 +136,20 @@ def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Se
   # What is ordinary is learned from all that the networks were trained on, and an alarm is raised beyond
   # what calibration films look like under changes that are more common.
   cfg, size = experiment.analyze, (experiment.refiner or experiment.network).input
-  rescans = [
-      rescan_inferrer(**asked, split=split, size=size, augment=experiment.augment, strength=strength,
-                      copies=cfg.rescans, seed=experiment.seed, name=f'{prefix}rescan_inferrer_{split}')
-      for split, strength in (('train', 1.0), ('calibration', cfg.rescan_strength))]
+  train, calibration = (
+      rescan_inferrer(**asked, split=split, signature=signature, size=size, augment=experiment.augment,
+                      strength=strength, copies=cfg.rescans, seed=experiment.seed,
+                      name=f'{prefix}rescan_inferrer_{split}')
+      for split, signature, strength in (
+          ('train', 'features', 1.0), ('calibration', 'serving_default', cfg.rescan_strength)))
   # Of validation images the heatmaps count, of which temperatures are fitted.
-  seen = [
-      bulk_inferrer(**asked, split=split, signature=signature, name=f'{prefix}bulk_inferrer_raw_{split}')
-      for split, signature in (('validation', 'mean_heatmap'), ('calibration', 'serving_default'))]
+  validation = bulk_inferrer(**asked, split='validation', signature='mean_heatmap',
+                             name=f'{prefix}bulk_inferrer_raw_validation')
   fitted = calibrator(
-      train=rescans[0]['predictions'], rescans=rescans[1]['predictions'],
-      validation=seen[0]['predictions'], calibration=seen[1]['predictions'], examples=examples,
-      anomalies=anomalies, cfg=cfg, truth=experiment.train.truth, name=f'{prefix}calibrator')
-  return [raw, infra, *rescans, *seen, fitted]
+      train=train['predictions'], validation=validation['predictions'],
+      calibration=calibration['predictions'], examples=examples, anomalies=anomalies, cfg=cfg,
+      truth=experiment.train.truth, name=f'{prefix}calibrator')
+  return [raw, infra, train, calibration, validation, fitted]
 
 
 def _stress(experiment: Experiment, examples: Output, servable: Output, blessing: Output,

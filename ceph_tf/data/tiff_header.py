@@ -1,10 +1,14 @@
-"""How large a TIFF image is, before memory is taken for its pixels."""
+"""How large a TIFF image is, before memory is taken for its pixels, and how many there are in the file."""
 
+import itertools
 import struct
+from collections.abc import Iterator
 
 from ceph_tf.data.records import DataError
 
-_WIDTH, _HEIGHT, _SAMPLES = 256, 257, 277
+_KIND, _WIDTH, _HEIGHT, _SAMPLES = 254, 256, 257, 277
+_REDUCED = 1  # bit of the kind: a smaller version of another page
+_MOST_PAGES = 100  # so that directories which refer to each other have an end
 _TYPES = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}  # the integers among the types of TIFF and BigTIFF
 
 
@@ -14,13 +18,8 @@ def size(data: bytes) -> tuple[int, int, int]:
   Raises:
     DataError: the header is damaged.
   """
-  order = '<' if data[:2] == b'II' else '>'
   try:
-    big = struct.unpack_from(order + 'H', data, 2)[0] == 43
-    at = struct.unpack_from(order + ('Q' if big else 'I'), data, 8 if big else 4)[0]
-    count = struct.unpack_from(order + ('Q' if big else 'H'), data, at)[0]
-    start, step = at + (8 if big else 2), 20 if big else 12
-    entries = [_entry(data, start + k * step, order, big) for k in range(min(count, 4096))]
+    entries = next(_directories(data))
   except (struct.error, OverflowError):
     raise DataError(f'the TIFF image ends within its header, after {len(data)} bytes') from None
   # The largest, should a damaged header state one twice.
@@ -29,6 +28,30 @@ def size(data: bytes) -> tuple[int, int, int]:
   if not height or not width:
     raise DataError('the TIFF image states no width or height')
   return height, width, max(1, samples)
+
+
+def pages(data: bytes) -> int:
+  """Number of images in a TIFF or BigTIFF file; smaller versions of one, like thumbnails, do not count."""
+  found = 0
+  try:
+    for entries in itertools.islice(_directories(data), _MOST_PAGES):
+      found += not any(tag == _KIND and value and value & _REDUCED for tag, value in entries)
+  except (struct.error, OverflowError):  # what lies behind the end cannot be read by anybody
+    pass
+  return found
+
+
+def _directories(data: bytes) -> Iterator[list[tuple[int, int | None]]]:
+  """Tags and values of each page."""
+  order = '<' if data[:2] == b'II' else '>'
+  big = struct.unpack_from(order + 'H', data, 2)[0] == 43
+  place, number = ('Q', 'Q') if big else ('I', 'H')
+  at = struct.unpack_from(order + place, data, 8 if big else 4)[0]
+  while at:
+    count = struct.unpack_from(order + number, data, at)[0]
+    start, step = at + (8 if big else 2), 20 if big else 12
+    yield [_entry(data, start + k * step, order, big) for k in range(min(count, 4096))]
+    at = struct.unpack_from(order + place, data, start + count * step)[0]
 
 
 def _entry(data: bytes, at: int, order: str, big: bool) -> tuple[int, int | None]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ceph_tf.evaluation import label_places, plots
+from ceph_tf.uncertainty import fitted
 
 DPI = 180
 _LONG_IN, _NARROW_IN = 9.0, 5.6  # the longer side of the X-ray; at least so wide is the page
@@ -93,13 +94,13 @@ def _reason(words: str) -> str:
 
 
 def _why(referral: dict) -> str:
-  """What the policy found, in words: the smaller p-value is the reason."""
+  """What the policy found, in words: the p-value that is smaller beside its level is the reason."""
   reasons = {'ood_p_value': 'unlike the images it was calibrated on',
              'uncertainty_p_value': 'less certain than on those it was calibrated on'}
   known = {name: referral[name] for name in reasons if referral[name] is not None}
   if not known:
     return 'It cannot be compared with the calibration images.'
-  least = min(known, key=known.get)
+  least = min(known, key=lambda name: known[name] / fitted.ALARMS[name])
   return f'{reasons[least].capitalize()} (p = {known[least]:.3f}).'
 
 

@@ -194,6 +194,8 @@ def _decodable(data: bytes) -> bytes:
     if height * width > admission.MAX_PIXELS or samples > _MAX_SAMPLES:
       raise DataError(f'the {kind.upper()} image is {width} x {height} pixels of {samples} samples; '
                       f'allowed are {admission.MAX_PIXELS} pixels of {_MAX_SAMPLES}')
+  if kind == 'tiff' and (count := tiff_header.pages(data)) > 1:
+    raise DataError(f'the TIFF file holds {count} images; allowed is one, so save each as a file of its own')
   if kind == 'jpeg' and (orientation := codec.exif_orientation(data)) != 1:
     raise DataError(f'the JPEG image is stored turned (EXIF orientation {orientation}), so that viewers and '
                     'pixels disagree; save it upright')

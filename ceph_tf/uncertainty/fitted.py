@@ -10,15 +10,16 @@ For each image the exported model answers, besides the measures:
     ood_score           [B]     distance of the image from the training images, see `ood`
     ood_p_value         [B]     conformal p-value of that score among the calibration images, each as it
                                 is and as another scanner might show it
-    uncertainty_p_value [B]     likewise of the mean entropy over the landmarks
-    refer               [B]     bool, the policy: a doctor must look where either p-value is at
-                                most alpha
+    uncertainty_p_value [B]     likewise of the mean entropy over the landmarks: a little doubt about a
+                                turned or dark film is nothing that a doctor must be called for
+    refer               [B]     bool, the policy: a doctor must look where a p-value is at most its
+                                multiple of alpha, `ALARMS`
 
 What it gives out as the density of a heatmap is tempered, see `temperature`. Measures are not: they
 keep the definitions of their papers, and bins and p-values are fitted on them as they are.
 
 The policy needs no spacing and has a known price: of images like the calibration images it
-refers at most a share of 2 alpha. All quantities are scale-free or in source pixels, so they hold
+refers at most a share of 3 alpha. All quantities are scale-free or in source pixels, so they hold
 for any spacing. What the calibration set cannot support is absent: regions where it is smaller
 than coverage / (1 - coverage), `refer` where it is smaller than 1 / alpha - 1.
 """
@@ -34,6 +35,9 @@ from ceph_tf.uncertainty.ood import Density
 
 RADIUS_MEASURE = 'total_sd_px'
 BIN_MEASURE = 'entropy_nats'
+# The p-values that raise an alarm, and their share of alphas. That of the uncertainty is the better one: at
+# one alpha of copies that also are less certain it is silent about heads turned by 15 degrees, see BUILD.md.
+ALARMS = {'ood_p_value': 1, 'uncertainty_p_value': 2}
 FLOOR_PX = 0.1  # samples may fall on one pixel, see conformal.FLOOR_MM
 
 
@@ -43,12 +47,13 @@ class Fitted:
 
   Attributes:
     coverage: what regions state.
-    alpha: level of the alarms.
+    alpha: of which the levels of the alarms are multiples.
     radius_quantiles, ellipse_quantiles: [L], NaN where the calibration set is too small.
     thresholds: [L, Q - 1] of `BIN_MEASURE`, not decreasing.
     density: of the features of the training images and their copies.
-    ood_scores: [N * C] of the calibration images, C of each, sorted.
-    image_uncertainties: [N], mean over landmarks of `BIN_MEASURE`, sorted.
+    images: N, the number of calibration images.
+    ood_scores: [N * C] of the calibration images and their copies, C of each, sorted.
+    image_uncertainties: [N * C], mean over landmarks of `BIN_MEASURE`, likewise.
     temperatures: [L], of validation images; 1 where those say nothing.
   """
 
@@ -58,6 +63,7 @@ class Fitted:
   ellipse_quantiles: np.ndarray
   thresholds: np.ndarray
   density: Density
+  images: int
   ood_scores: np.ndarray
   image_uncertainties: np.ndarray
   temperatures: np.ndarray
@@ -65,11 +71,6 @@ class Fitted:
   @property
   def has_regions(self) -> bool:
     return bool(np.isfinite(self.radius_quantiles).any())
-
-  @property
-  def images(self) -> int:
-    """N, the number of calibration images."""
-    return len(self.image_uncertainties)
 
   @property
   def refers(self) -> bool:
@@ -102,15 +103,18 @@ def fit(
     features: [N, C, F] of N calibration images, those of all that follows, and of C - 1 copies of each.
     residual_px: [N, L, 2] truth minus prediction, source pixels, NaN where missing.
     covariance_px2: [N, L, 2, 2] total covariance.
-    bin_measure: [N, L] `BIN_MEASURE`.
+    bin_measure: [N, C, L] `BIN_MEASURE`, of the images and their copies, as `features`.
     coverage: of the regions.
     bins: Q.
-    alpha: level of the alarms.
+    alpha: see `ALARMS`.
     temperatures: [L] of `temperature.fit`; None leaves heatmaps as they are.
 
   Raises:
-    ValueError: no calibration image, or values that are not finite.
+    ValueError: no calibration image, other shapes, or values that are not finite.
   """
+  if features.ndim != 3 or bin_measure.shape[:-1] != features.shape[:2]:
+    raise ValueError(f'features {features.shape}, bin_measure {bin_measure.shape}: allowed are [N, C, F] and '
+                     '[N, C, L], of each image and its copies')
   if not len(features):
     raise ValueError('no calibration image: thresholds and regions need at least one')
   for name, values in ((BIN_MEASURE, bin_measure), ('covariance_px2', covariance_px2),
@@ -124,11 +128,12 @@ def fit(
       coverage, alpha,
       _quantiles(conformal.scaled_score(error, sd, FLOOR_PX), coverage),
       _quantiles(conformal.ellipse_score(residual_px, covariance_px2, FLOOR_PX), coverage),
-      np.quantile(bin_measure, np.arange(1, bins) / bins, axis=0).T,
+      np.quantile(bin_measure[:, 0], np.arange(1, bins) / bins, axis=0).T,
       density,
+      len(features),
       np.sort(ood.score(tf.constant(features.reshape(-1, features.shape[-1]), tf.float32), density).numpy()),
-      np.sort(bin_measure.mean(1)),
-      np.ones(bin_measure.shape[1]) if temperatures is None else temperatures)
+      np.sort(bin_measure.mean(-1).ravel()),
+      np.ones(bin_measure.shape[-1]) if temperatures is None else temperatures)
 
 
 def p_value(values: tf.Tensor, calibration: np.ndarray, images: int) -> tf.Tensor:
@@ -171,10 +176,15 @@ def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.T
   found['ood_p_value'] = p_value(found['ood_score'], fitted.ood_scores, fitted.images)
   found['uncertainty_p_value'] = p_value(
       tf.reduce_mean(u, 1), fitted.image_uncertainties.astype(np.float32), fitted.images)
-  if fitted.refers:
-    smallest = tf.minimum(found['ood_p_value'], found['uncertainty_p_value'])
-    found['refer'] = smallest <= fitted.alpha + 1e-6  # 1 / 20 in float32 is above 0.05
+  if fitted.refers:  # 1 / 20 in float32 is above 0.05
+    found['refer'] = tf.reduce_any(
+        [found[name] <= level + 1e-6 for name, level in levels(fitted.alpha).items()], 0)
   return found
+
+
+def levels(alpha: float) -> dict[str, float]:
+  """The p-values at which each alarm is raised."""
+  return {name: multiple * alpha for name, multiple in ALARMS.items()}
 
 
 def summary(fitted: Fitted, names: list[str]) -> dict:
@@ -187,7 +197,8 @@ def summary(fitted: Fitted, names: list[str]) -> dict:
       'regions': 'stated' if fitted.has_regions else
                  f'absent: a coverage of {fitted.coverage:g} needs '
                  f'{conformal.needed_images(fitted.coverage)} calibration images',
-      'refer': f'ood_p_value or uncertainty_p_value <= {fitted.alpha:g}' if fitted.refers else
+      'refer': ' or '.join(f'{name} <= {level:g}' for name, level in levels(fitted.alpha).items())
+               if fitted.refers else
                f'absent: alpha={fitted.alpha:g} needs {int(np.ceil(1 / fitted.alpha)) - 1} '
                'calibration images',
       'landmarks': names,
@@ -211,5 +222,5 @@ def load(path: pathlib.Path) -> Fitted:
   with np.load(path, allow_pickle=False) as arrays:
     stored = dict(arrays)
   density = Density(*(stored.pop(f'density_{name}') for name in Density._fields))
-  scalars = {name: float(stored.pop(name)) for name in ('coverage', 'alpha')}
+  scalars = {name: stored.pop(name).item() for name in ('coverage', 'alpha', 'images')}
   return Fitted(**scalars, **stored, density=density)

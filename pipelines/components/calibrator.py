@@ -15,17 +15,17 @@ from pipelines.dsl import In, Out, component
 
 
 @component
-def calibrator(train: In[Predictions], rescans: In[Predictions], validation: In[Predictions],
-               calibration: In[Predictions], examples: In[Examples], anomalies: In[Anomalies],
+def calibrator(train: In[Predictions], validation: In[Predictions], calibration: In[Predictions],
+               examples: In[Examples], anomalies: In[Anomalies],
                fitted: Out[Calibration], *, cfg: AnalyzeConfig, truth: str):
   """Writes `fitted.npz`; see `ceph_tf.uncertainty.fitted`.
 
   Args:
     train: `features` of the split 'train' and of copies of it, for their density.
-    rescans: `features` of the split 'calibration', of each image and its copies, for p-values.
     validation: mean heatmaps of the split 'validation', for temperatures: the calibration split is
       left for regions, which are fitted on what these made of the heatmaps.
-    calibration: predictions of the split 'calibration', whose films must not be trained on.
+    calibration: predictions of the split 'calibration', whose films must not be trained on: of each
+      image as it is, for everything, and of its copies, for p-values.
     examples: with the truths.
     anomalies: names films that occur more than once; copies of training films are left out.
     fitted: the numbers.
@@ -35,8 +35,7 @@ def calibrator(train: In[Predictions], rescans: In[Predictions], validation: In[
   Raises:
     DataError: no calibration image that was not also trained on.
   """
-  before = calibration.read()
-  ids = [str(i) for i in before['image_id']]
+  ids, found = _by_image(calibration.read())
   duplicates = anomalies.read()['duplicates']
   rows = _unseen(ids, duplicates, examples, ('train', 'validation'))
   if not rows.any():
@@ -44,9 +43,9 @@ def calibrator(train: In[Predictions], rescans: In[Predictions], validation: In[
                     'data.calibration_images=0 or give other films')
   truths = _truths(examples, 'calibration', ids, truth)
   result = fitting.fit(
-      train.read()['features'], _by_image(rescans.read(), np.array(ids)[rows]),
-      (truths - before['points_px'])[rows], before['covariance_px2'][rows],
-      before[f'measure/{fitting.BIN_MEASURE}'][rows],
+      train.read()['features'], found['features'][rows],
+      (truths - found['points_px'][:, 0])[rows], found['covariance_px2'][rows, 0],
+      found[f'measure/{fitting.BIN_MEASURE}'][rows],
       cfg.coverage, cfg.bins, cfg.alpha, _temperatures(validation.read(), duplicates, examples, truth))
   fitting.save(result, fitted.fitted)
 
@@ -57,9 +56,10 @@ def _truths(examples: Examples, split: str, ids: Sequence[str], truth: str) -> n
   return np.stack([truth_points(records[i].points_px, truth) for i in ids])
 
 
-def _by_image(rescans: dict[str, np.ndarray], ids: Sequence[str]) -> np.ndarray:
-  """Features [N, C, F] of the images `ids` and their copies."""
-  return np.stack([rescans['features'][rescans['image_id'] == one] for one in ids])
+def _by_image(answers: dict[str, np.ndarray]) -> tuple[list[str], dict[str, np.ndarray]]:
+  """N image ids, and arrays [N, C, ...] of each image and then its copies, of those with N * C rows."""
+  ids = list(dict.fromkeys(answers['image_id'].tolist()))
+  return ids, {name: value.reshape(len(ids), -1, *value.shape[1:]) for name, value in answers.items()}
 
 
 def _unseen(ids: Sequence[str], duplicates: list, examples: Examples, splits: Sequence[str]) -> np.ndarray:

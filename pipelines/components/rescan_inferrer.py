@@ -1,4 +1,4 @@
-"""rescan_inferrer: features of X-rays as they are and as another scanner might show them."""
+"""rescan_inferrer: the SavedModel sees X-rays as they are and as another scanner might show them."""
 
 import numpy as np
 import tensorflow as tf
@@ -15,14 +15,14 @@ from pipelines.dsl import Context, In, Out, component
 @component(resumable=True)
 def rescan_inferrer(servable: In[ServableModel], examples: In[Examples], blessing: In[InfraBlessing],
                     predictions: Out[Predictions], *, split: str, size: InputConfig, augment: AugmentConfig,
-                    strength: float, copies: int, seed: int, context: Context):
-  """Writes `image_id` and `features` [N * (1 + copies), F] to `predictions.npz`: each image, then its copies.
+                    strength: float, copies: int, seed: int, context: Context, signature: str):
+  """Writes `image_id` and all answers to `predictions.npz`, N (1 + copies) rows: each image, then its copies.
 
   Args:
-    servable: what is asked, by its signature `features`.
+    servable: what is asked, by its signature `signature`, which takes image files.
     examples: whose images.
     blessing: of the servable.
-    predictions: the features.
+    predictions: the answers.
     split: of the examples.
     size: of the images that the model sees.
     augment: the changes that its networks were trained on.
@@ -30,12 +30,14 @@ def rescan_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
     copies: of each image.
     seed: of the copies.
     context: names the progress bar.
+    signature: of the servable; one that also takes a spacing is told none.
 
   Raises:
     ComponentError: infra_validator did not bless the model.
   """
   inference.check_blessed(blessing)
-  serve = tf.saved_model.load(str(servable.saved_model)).signatures['features']
+  serve = tf.saved_model.load(str(servable.saved_model)).signatures[signature]
+  takes_spacing = 'spacing_mm' in serve.structured_input_signature[1]
   cfg = rescan.weakened(augment, strength)
 
   def files():
@@ -46,7 +48,8 @@ def rescan_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
 
   def answer(batch):
     ids = [image_id for image_id, _ in batch]
-    found = serve(image_bytes=tf.constant([data for _, data in batch]))
+    spacing = {'spacing_mm': tf.fill([len(batch)], np.nan)} if takes_spacing else {}
+    found = serve(image_bytes=tf.constant([data for _, data in batch]), **spacing)
     return {'image_id': np.array(ids), **inference.named(found, ids)}
 
   total = (1 + copies) * example_files.read_schema(examples.path)['counts'][split]

@@ -33,6 +33,21 @@ def test_the_largest_counts_where_a_width_is_stated_twice():
   assert tiff_header.size(data) == (6, 90000, 1)
 
 
+def test_pages_without_thumbnails():
+  pages = [np.zeros((40, 30), np.uint8)] * 3
+  for count in (1, 2, 3):
+    assert tiff_header.pages(cv2.imencodemulti('.tiff', pages[:count])[1].tobytes()) == count
+  two = bytearray(cv2.imencodemulti('.tiff', pages[:2])[1].tobytes())
+  kind = two.rindex(struct.pack('<HHI', 254, 4, 1))  # an entry of the second directory
+  two[kind + 8:kind + 12] = struct.pack('<I', 1)
+  assert tiff_header.pages(bytes(two)) == 1
+
+
+def test_directories_that_refer_to_each_other_have_an_end():
+  data = b'II' + struct.pack('<HI', 42, 8) + struct.pack('<HHHIII', 1, 256, 4, 1, 5, 8)
+  assert tiff_header.pages(data) > 1
+
+
 def test_damaged_headers_are_refused():
   whole = tiff((7, 300))
   at = struct.unpack_from('<I', whole, 4)[0]

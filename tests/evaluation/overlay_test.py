@@ -91,6 +91,8 @@ def test_a_referred_image_says_so_and_why():
              for w in words(draw(document)))
   uncertain = changed(referral={'refer': True, 'uncertainty_p_value': 0.01})
   assert 'Less certain than' in overlay.warnings(uncertain)[0][1]
+  both = changed(referral={'refer': True, 'ood_p_value': 0.05, 'uncertainty_p_value': 0.09})  # of 0.05, 0.1
+  assert 'Less certain than' in overlay.warnings(both)[0][1]
   unknown = changed(referral={'refer': True, 'ood_p_value': None, 'uncertainty_p_value': None})
   assert 'cannot be compared' in overlay.warnings(unknown)[0][1]
 

@@ -44,8 +44,8 @@ SPACING_MM = [0.1, 0.1, math.nan, 0.3, -1.0]
 def some_fitted():
   rng = seeds.rng(0, 'fitted')
   return fitting.fit(
-      rng.normal(size=(40, 12)), rng.normal(size=(40, 12)), rng.normal(size=(40, 19, 2)),
-      np.broadcast_to(np.eye(2), (40, 19, 2, 2)), rng.gamma(2, size=(40, 19)),
+      rng.normal(size=(40, 12)), rng.normal(size=(40, 1, 12)), rng.normal(size=(40, 19, 2)),
+      np.broadcast_to(np.eye(2), (40, 19, 2, 2)), rng.gamma(2, size=(40, 1, 19)),
       coverage=0.9, bins=5, alpha=0.05)
 
 

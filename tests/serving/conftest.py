@@ -66,8 +66,8 @@ def some_fitted():
   rng = seeds.rng(0, 'fitted')
   covariance = np.broadcast_to(np.eye(2), (40, LANDMARKS, 2, 2))
   return fitting.fit(
-      rng.normal(size=(40, 12)), rng.normal(size=(40, 12)), rng.normal(size=(40, LANDMARKS, 2)), covariance,
-      rng.gamma(2, size=(40, LANDMARKS)), coverage=0.9, bins=5, alpha=0.05)
+      rng.normal(size=(40, 12)), rng.normal(size=(40, 1, 12)), rng.normal(size=(40, LANDMARKS, 2)),
+      covariance, rng.gamma(2, size=(40, 1, LANDMARKS)), coverage=0.9, bins=5, alpha=0.05)
 
 
 def picture(seed, height=90, width=70, extension='.png', dtype=np.uint8):

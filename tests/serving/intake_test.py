@@ -173,6 +173,7 @@ def bmp_of_size(height, width):
     (tiff_of_size(30000, 30000), 'TIFF image is 30000 x 30000 pixels'),
     (bmp_of_size(30000, 30000), 'BMP image is 30000 x 30000 pixels'),
     (b'II*\0', 'TIFF image ends within its header'), (tiff_of_size(100, 100), 'TIFF image cannot be decoded'),
+    (cv2.imencodemulti('.tiff', [np.zeros((40, 40), np.uint8)] * 2)[1].tobytes(), 'TIFF file holds 2 images'),
     (cv2.imencode('.bmp', np.zeros((4, 4), np.uint8))[1].tobytes()[:60], 'BMP image ends within its palette'),
     (cv2.imencode('.bmp', np.zeros((4, 4), np.uint8))[1].tobytes()[:40], 'BMP image'),
     (DICOM_HEAD, 'Modality=missing'),

@@ -38,8 +38,8 @@ def test_what_lies_beside_the_model(folder, tmp_path):
   (other / 'assets.extra/landmarks.json').write_text(json.dumps([f'p{k}' for k in range(19)]))
   rng = np.random.default_rng(0)
   eye = np.broadcast_to(np.eye(2), (9, 19, 2, 2))
-  fitted = fitting.fit(rng.normal(size=(9, 3)), rng.normal(size=(9, 3)), rng.normal(size=(9, 19, 2)), eye,
-                       rng.uniform(size=(9, 19)), 0.9, 4, 0.05)
+  fitted = fitting.fit(rng.normal(size=(9, 3)), rng.normal(size=(9, 1, 3)), rng.normal(size=(9, 19, 2)), eye,
+                       rng.uniform(size=(9, 1, 19)), 0.9, 4, 0.05)
   summary = fitting.summary(fitted, list(LANDMARKS))
   (other / 'assets.extra/calibration.json').write_text(json.dumps(summary))
   model = saved_model.load(other)

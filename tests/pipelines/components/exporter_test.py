@@ -193,8 +193,8 @@ def test_a_calibrated_model_tempers_its_heatmaps_and_tells_how_they_were(model, 
   temperatures = np.linspace(0.5, 4, 19)
   calibration = new(artifacts.Calibration, tmp_path / 'calibration')
   fitting.save(fitting.fit(
-      rng.normal(size=(n, 12)), rng.normal(size=(n, 12)), rng.normal(size=(n, 19, 2)),
-      np.broadcast_to(np.eye(2), (n, 19, 2, 2)), rng.gamma(2, size=(n, 19)), 0.9, 5, 0.05, temperatures),
+      rng.normal(size=(n, 12)), rng.normal(size=(n, 1, 12)), rng.normal(size=(n, 19, 2)),
+      np.broadcast_to(np.eye(2), (n, 19, 2, 2)), rng.gamma(2, size=(n, 1, 19)), 0.9, 5, 0.05, temperatures),
                calibration.fitted)
   calibrated = new(artifacts.ServableModel, tmp_path / 'calibrated')
   calibrated_exporter.function(models=[model], calibration=calibration, servable=calibrated,

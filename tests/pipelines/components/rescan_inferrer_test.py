@@ -28,17 +28,24 @@ class _Contrast(tf.Module):
     found = tf.map_fn(one, image_bytes, fn_output_signature=tf.TensorSpec([1], tf.float32))
     return {'features': found, 'status': tf.fill([tf.shape(image_bytes)[0]], 'ok')}
 
+  @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name='image_bytes'),
+                                tf.TensorSpec([None], tf.float32, name='spacing_mm')])
+  def answer(self, image_bytes, spacing_mm):
+    unknown = tf.cast(tf.math.is_nan(spacing_mm), tf.float32)
+    return {**self.features(image_bytes), 'entropy_nats': unknown[:, None]}
+
 
 @pytest.fixture(scope='module')
 def servable(tmp_path_factory):
   made, module = new(artifacts.ServableModel, tmp_path_factory.mktemp('model') / 'servable'), _Contrast()
-  tf.saved_model.save(module, str(made.saved_model), signatures={'features': module.features})
+  tf.saved_model.save(module, str(made.saved_model), signatures={
+      'features': module.features, 'serving_default': module.answer})
   return made
 
 
 @pytest.fixture
 def infer(tmp_path, servable, phantom_records):
-  def run(name, copies=3, strength=0.5, seed=0, blessed=True):
+  def run(name, copies=3, strength=0.5, seed=0, blessed=True, signature='features'):
     examples = new(artifacts.Examples, tmp_path / name / 'examples')
     tfrecords.write(iter(phantom_records), examples.path, 1, 'phantom')
     blessing = new(artifacts.InfraBlessing, tmp_path / name / 'blessing')
@@ -47,7 +54,7 @@ def infer(tmp_path, servable, phantom_records):
     rescan_inferrer.function(
         servable=servable, examples=examples, blessing=blessing, predictions=found, split='train',
         size=InputConfig(64, 48), augment=AugmentConfig(), strength=strength, copies=copies, seed=seed,
-        context=CONTEXT)
+        context=CONTEXT, signature=signature)
     return found.read()
   return run
 
@@ -70,6 +77,12 @@ def test_seed_and_strength_decide_the_copies(infer):
     other = infer(name, **changed)['features']
     np.testing.assert_array_equal(other[::4], first[::4])
     assert (np.abs(other - first).reshape(-1, 4)[:, 1:] > 0).all()
+
+
+def test_all_answers_are_kept_and_no_spacing_is_told(infer):
+  features, answers = infer('features'), infer('answers', signature='serving_default')
+  np.testing.assert_array_equal(answers['features'], features['features'])
+  assert answers['measure/entropy_nats'].tolist() == [[1]] * len(features['features'])
 
 
 def test_a_model_that_is_not_blessed_is_not_asked(infer):

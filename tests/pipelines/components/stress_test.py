@@ -64,7 +64,7 @@ def servable(folder):
   covariance = np.broadcast_to(np.eye(2), (30, 19, 2, 2))
   fitting.save(fitting.fit(
       rng.uniform(size=(30, 12)), rng.uniform(size=(30, 1, 12)), rng.normal(size=(30, 19, 2)), covariance,
-      rng.uniform(0, 5, (30, 19)), 0.9, 5, 0.05), calibration.fitted)
+      rng.uniform(0, 5, (30, 1, 19)), 0.9, 5, 0.05), calibration.fitted)
   made = new(artifacts.ServableModel, folder / 'servable')
   calibrated_exporter.function(models=[model], calibration=calibration, servable=made,
                                sampler=SamplerConfig(), seed=0)
