@@ -40,18 +40,15 @@ def rescan_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
   takes_spacing = 'spacing_mm' in serve.structured_input_signature[1]
   cfg = rescan.weakened(augment, strength)
 
-  def files():
-    for record in example_files.read_records(examples.shards(split)):
-      changed = rescan.copies(record.image_bytes, size, cfg, copies,
-                              seeds.derive(seed, record.image_id)) if copies else []
-      yield [(record.image_id, data) for data in (record.image_bytes, *changed)]
-
-  def answer(batch):
-    ids = [image_id for image_id, _ in batch]
+  def answer(batch):  # copies are made here, so that a resumed run makes none of what is done
+    record, ids = batch[0], [record.image_id for record in batch]
+    changed = rescan.copies(record.image_bytes, size, cfg, copies,
+                            seeds.derive(seed, record.image_id)) if copies else []
     spacing = {'spacing_mm': tf.fill([len(batch)], np.nan)} if takes_spacing else {}
-    found = serve(image_bytes=tf.constant([data for _, data in batch]), **spacing)
+    found = serve(image_bytes=tf.constant([record.image_bytes, *changed]), **spacing)
     return {'image_id': np.array(ids), **inference.named(found, ids)}
 
+  batches = ([record] * (1 + copies) for record in example_files.read_records(examples.shards(split)))
   total = (1 + copies) * example_files.read_schema(examples.path)['counts'][split]
-  found, _ = inference.in_parts(predictions.path, files(), answer, total, context.node)
+  found, _ = inference.in_parts(predictions.path, batches, answer, total, context.node)
   predictions.write(found)
