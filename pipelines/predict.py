@@ -22,17 +22,17 @@ from ceph_tf.config import ConfigError
 from ceph_tf.data.records import DataError
 from pipelines import console
 
-# Whatever else is pushed: what is asked does not change.
-_IN_THE_BOX = 'saved_models/mc_dropout_isbi2015_precise'
+# Whatever else is pushed, and wherever it is asked from: what is asked does not change.
+IN_THE_BOX = pathlib.Path(__file__).parents[1] / 'saved_models/mc_dropout_isbi2015_precise'
 _SAVED_MODEL = flags.DEFINE_string(
-    'saved_model', _IN_THE_BOX, 'A SavedModel, or a folder of its versions (the newest is taken), or of '
+    'saved_model', str(IN_THE_BOX), 'A SavedModel, or a folder of its versions (the newest is taken), or of '
     'several such folders (of which the model that was pushed last is taken).')
 _OUT = flags.DEFINE_string('out', 'predictions', 'Where everything is written.')
 _SPACING_MM = flags.DEFINE_float(
     'spacing_mm', None, 'mm per pixel of images that do not state it; without it they have no lengths.')
 _REPORT = flags.DEFINE_bool('report', False, 'Also write report.html, a page that needs nothing else.')
 
-_LARGEST_MM = 3.4e38  # the model takes float32
+_SPACINGS_MM = 1e-6, 1e6  # beyond, squares of lengths are no float32
 USER_ERRORS = (ConfigError, DataError, OSError)
 
 
@@ -53,8 +53,7 @@ def newest_model(folder: pathlib.Path) -> pathlib.Path:
       newest += [there[max(there)]] if there else []
     if newest:
       return max(newest, key=lambda path: (path / 'saved_model.pb').stat().st_mtime)
-  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; those in the box '
-                    'lie in the folder of the project, and `python -m pipelines.run` makes others')
+  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; `python -m pipelines.run` makes one')
 
 
 def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
@@ -65,8 +64,9 @@ def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
     if not flag.value:  # an unset shell variable, which is not the default
       raise ConfigError(f'--{flag.name} is empty; give it a value or leave it out')
   spacing_mm, out = _SPACING_MM.value, pathlib.Path(_OUT.value)
-  if spacing_mm is not None and not 0 < spacing_mm < _LARGEST_MM:
-    raise ConfigError(f'--spacing_mm={spacing_mm:g}: allowed is a number above 0, the mm per pixel')
+  if spacing_mm is not None and not _SPACINGS_MM[0] <= spacing_mm <= _SPACINGS_MM[1]:
+    raise ConfigError(f'--spacing_mm={spacing_mm:g}: allowed is a number above 0, the mm per pixel '
+                      f'({_SPACINGS_MM[0]:g} to {_SPACINGS_MM[1]:g})')
   if out.exists() and not out.is_dir():
     raise ConfigError(f'--out={out}: there is a file of this name; allowed is a folder')
   with console.silent_stderr():
@@ -112,6 +112,7 @@ def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
 
 def main(argv: list[str]) -> int:
   ctrl_c = console.CtrlC()
+  sys.stdout.reconfigure(errors='backslashreplace')  # names may have letters that a terminal lacks
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
   logging.set_verbosity(logging.WARNING)

@@ -3,6 +3,7 @@
 Whatever is wrong with one of them is a reason to refuse it and never an exception that others see.
 """
 
+import collections
 import dataclasses
 import glob
 import os
@@ -64,18 +65,20 @@ def find(paths: Sequence[str], out: pathlib.Path) -> list[Source]:
   """
   found: dict[str, str] = {}
   places = set()
-  for given in paths:
-    for path in _expanded(given):
-      for file, reason in _below(path, out) if os.path.isdir(path) else [(path, '')]:
-        folder, name = os.path.split(file)
-        if (place := (os.path.realpath(folder), name)) not in places:  # named twice is read once
-          places.add(place)
-          found[file] = reason
+  expanded = [path for given in paths for path in _expanded(given)]
+  for path in expanded:
+    if len(expanded) > 1 and os.path.realpath(path) == os.path.realpath(out):
+      continue  # `*` names it, once there is an output
+    for file, reason in _below(path, out) if os.path.isdir(path) else [(path, '')]:
+      folder, name = os.path.split(file)
+      if (place := (os.path.realpath(folder), name)) not in places:  # named twice is read once
+        places.add(place)
+        found[file] = reason
   if all(found.values()):
     raise DataError(f'no image in {", ".join(map(shown, paths))}; in folders these are read: '
                     f'{", ".join(SUFFIXES)}, and DICOM files of any name')
   for file in found:
-    if _inside(os.path.dirname(file) or '.', out):
+    if _inside(os.path.dirname(file) or '.', out) or _inside(file, out):  # in it, or linked to from elsewhere
       raise DataError(f'--out={shown(out)} holds {shown(file)}, which an output might replace; '
                       'choose another folder')
   names = unique_names(found)
@@ -125,24 +128,24 @@ def _starts_like_dicom(file: str) -> bool:
     return False
 
 
-def _inside(folder: str, out: pathlib.Path) -> bool:
-  real = pathlib.Path(os.path.realpath(folder))
+def _inside(path: str, out: pathlib.Path) -> bool:
+  real = pathlib.Path(os.path.realpath(path))
   return real.is_relative_to(os.path.realpath(out))
 
 
 def unique_names(files: Iterable[str]) -> list[str]:
   """A plain name for the outputs of each file; `a/x.png`, `b/x.png`, `x.jpg` are x, x_2, x_3."""
-  taken, names = set(), []
+  taken, names, numbers = set(), [], collections.Counter()
   for file in files:
     stem = os.path.basename(os.path.normpath(file))
     if stem.lower().endswith(SUFFIXES):
       stem = stem.rpartition('.')[0]
-    stem = _UNSAFE.sub('_', os.fsencode(stem).decode('utf-8', 'replace')).strip(' .').lstrip('+-')
+    stem = _UNSAFE.sub('_', os.fsencode(stem).decode('utf-8', 'replace')).lstrip(' .+-').rstrip(' .')
     stem = stem.encode()[:_NAME_BYTES].decode('utf-8', 'ignore') or 'image'
-    name, number = stem, 1
+    name = stem
     while name.casefold() in taken:
-      number += 1
-      name = f'{stem}_{number}'
+      numbers[stem.casefold()] += 1
+      name = f'{stem}_{1 + numbers[stem.casefold()]}'
     taken.add(name.casefold())
     names.append(name)
   return names
@@ -194,9 +197,25 @@ def _decodable(data: bytes) -> bytes:
     if height * width > admission.MAX_PIXELS or samples > _MAX_SAMPLES:
       raise DataError(f'the {kind.upper()} image is {width} x {height} pixels of {samples} samples; '
                       f'allowed are {admission.MAX_PIXELS} pixels of {_MAX_SAMPLES}')
-  if kind == 'tiff' and (count := tiff_header.pages(data)) > 1:
-    raise DataError(f'the TIFF file holds {count} images; allowed is one, so save each as a file of its own')
-  if kind == 'jpeg' and (orientation := codec.exif_orientation(data)) != 1:
-    raise DataError(f'the JPEG image is stored turned (EXIF orientation {orientation}), so that viewers and '
-                    'pixels disagree; save it upright')
+  if kind == 'tiff':
+    tiff_header.check_one_plain_image(data)
+  if (turned := _orientation(data, kind)) != 1:
+    raise DataError(f'the {kind.upper()} image is stored turned (EXIF orientation {turned}), so that viewers '
+                    'and pixels disagree; save it upright')
   return codec.to_decodable(data)
+
+
+def _orientation(data: bytes, kind: str) -> int:
+  if kind == 'jpeg':
+    return codec.exif_orientation(data)
+  return tiff_header.orientation(data if kind == 'tiff' else _exif_of_png(data) if kind == 'png' else b'')
+
+
+def _exif_of_png(data: bytes) -> bytes:
+  position = 8
+  while position + 8 <= len(data):
+    length, name = int.from_bytes(data[position:position + 4]), data[position + 4:position + 8]
+    if name == b'eXIf':
+      return data[position + 8:position + 8 + length]
+    position += 12 + length
+  return b''

@@ -143,12 +143,12 @@ def _answered(source: Source, film: intake.Film, answer: dict | str,
 
 def _write(out: pathlib.Path, document: dict, png: bytes | None) -> None:
   """The picture first: who sees a document finds it. A refused image keeps none of an earlier run."""
-  picture = out / f'{document["name"]}.png'
-  if png is None:
-    picture.unlink(missing_ok=True)
-  else:
+  picture, text = out / f'{document["name"]}.png', out / f'{document["name"]}.json'
+  if png is not None:
     whole_files.write(picture, png)
-  whole_files.write(out / f'{document["name"]}.json', prediction_json.text(document))
+  elif text.exists():  # else it is somebody else's
+    picture.unlink(missing_ok=True)
+  whole_files.write(text, prediction_json.text(document))
 
 
 class _Tables:

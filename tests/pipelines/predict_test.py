@@ -16,17 +16,17 @@ from pipelines import predict
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def start(folder, *arguments):
+def start(folder, *arguments, **variables):
   return subprocess.Popen(
       [sys.executable, '-m', 'pipelines.predict', *map(os.fspath, arguments)], cwd=folder,
       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8',
-      env=os.environ | {'PYTHONPATH': str(ROOT)},
+      env=os.environ | {'PYTHONPATH': str(ROOT)} | variables,
       # Tests that are run in the background inherit that Ctrl-C is ignored.
       preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
-def run(folder, *arguments):
-  process = start(folder, *arguments)
+def run(folder, *arguments, **variables):
+  process = start(folder, *arguments, **variables)
   out, error = process.communicate(timeout=300)
   return process.returncode, out.splitlines(), error
 
@@ -37,7 +37,7 @@ def run(folder, *arguments):
     (['--spacing_mm=-1', 'x.png'], '--spacing_mm=-1: allowed'),
     (['--spacing_mm=nan', 'x.png'], '--spacing_mm=nan'),
     (['--spacing_mm=inf', 'x.png'], '--spacing_mm=inf'),
-    (['--spacing_mm=1e39', 'x.png'], '--spacing_mm=1e+39'),
+    (['--spacing_mm=1e39', 'x.png'], '--spacing_mm=1e+39'), (['--spacing_mm=1e-46', 'x.png'], 'allowed is'),
     (['--spacing_mm=ten', 'x.png'], 'spacing_mm'), (['--out=', 'x.png'], '--out is empty'),
     (['--saved_model=', 'x.png'], '--saved_model is empty'), (['--nonsense', 'x.png'], 'nonsense'),
     (['--out=file', 'x.png'], '--out=file: there is a file of this name'),
@@ -55,8 +55,8 @@ def test_mistakes_that_need_a_look_at_the_disk(tmp_path, xray_files):
   (tmp_path / 'x.png').write_bytes(xray_files.picture())
   for arguments, words in (
       (['missing\n.png'], r'error: no such file or folder: missing\n.png'),
-      (['x.png'], 'error: --saved_model=saved_models/mc_dropout_isbi2015_precise: there is no SavedModel; '
-                  'those in the box lie in the folder of the project'),
+      (['x.png', '--saved_model=saved_models/mine'], 'error: --saved_model=saved_models/mine: there is no '
+       'SavedModel'),
       ([os.fsdecode(b'\xff.png')], r'error: no such file or folder: \xff.png')):
     status, out, error = run(tmp_path, *arguments)
     assert (status, out) == (2, []) and error.startswith(words), error
@@ -116,6 +116,10 @@ def test_as_a_user_types_it(tmp_path, tiny_models, xray_files):
   again = {name: (tmp_path / 'predictions' / name).read_bytes() for name in before}
   assert [name for name in before if before[name] != again[name] and name.endswith('.png')] == []
   assert run(tmp_path, f'--saved_model={tiny_models}', '--out=good', films / 'a.png')[0] == 0
+  (films / '\u6f22.png').write_bytes(b'no image')  # a letter that not every terminal has
+  status, out, _ = run(tmp_path, f'--saved_model={tiny_models}', '--out=ascii', films / '\u6f22.png',
+                       PYTHONIOENCODING='ascii')
+  assert status == 3 and r'\u6f22.png: the file starts with' in out[-2]
   assert run(tmp_path, f'--saved_model={tiny_models}', '--out=bad', films / 'bad.png')[0] == 3
 
 

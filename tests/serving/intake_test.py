@@ -98,6 +98,20 @@ def test_the_output_folder_is_not_searched_and_no_image_in_it_is_overwritten(tmp
       found(tmp_path / named, out=tmp_path / 'out')
 
 
+def test_an_image_of_the_output_is_not_overwritten_by_way_of_a_link(tmp_path):
+  touch(tmp_path, 'out/a.png', 'in/b.png')
+  (tmp_path / 'in/a.png').symlink_to(tmp_path / 'out/a.png')
+  with pytest.raises(DataError, match='--out=.*out holds .*in/a.png, which an output might replace'):
+    found(tmp_path / 'in', out=tmp_path / 'out')
+
+
+def test_everything_in_a_folder_but_the_output(tmp_path):
+  touch(tmp_path, 'a.png', 'b.png', 'out/a.png')
+  everything = [tmp_path / name for name in ('a.png', 'b.png', 'out')]
+  for paths in (everything, [tmp_path / '*']):
+    assert relative(found(*paths, out=tmp_path / 'out'), tmp_path) == ['a.png', 'b.png']
+
+
 def test_an_unreadable_folder_is_a_reason(tmp_path, monkeypatch):
   touch(tmp_path, 'a/x.png', 'b/y.png')
   scandir = os.scandir
@@ -119,7 +133,8 @@ def test_an_unreadable_folder_is_a_reason(tmp_path, monkeypatch):
     (['1.2.840.dcm', '1.2.840'], ['1.2.840', '1.2.840_2']),
     (['a b\n<i>.png', 'c$d"e.png', '\u4e16\u754c.png'], ['a b__i_', 'c_d_e', '\u4e16\u754c']),
     (['..png', '.hidden.png', '=1+1.png'], ['image', 'hidden', '_1+1']),
-    ([os.fsdecode(b'\xff.png'), '-rf.png'], ['_', 'rf']),
+    ([os.fsdecode(b'\xff.png'), '-rf.png', '-.x.png'], ['_', 'rf', 'x']),
+    (['x.png', 'x_2.png', 'x.jpg', 'x.bmp'], ['x', 'x_2', 'x_3', 'x_4']),
 ])
 def test_outputs_have_plain_and_different_names(paths, names):
   assert intake.unique_names(paths) == names
@@ -161,6 +176,17 @@ def tiff_of_size(height, width):
           + b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in entries) + bytes(12))
 
 
+def turned(extension, orientation):
+  data = cv2.imencode(extension, np.zeros((40, 40), np.uint8))[1].tobytes()
+  tag = struct.pack('<HHIHH', 274, 3, 1, orientation, 0)
+  if extension == '.png':
+    block = b'eXIf' + b'II*\0' + struct.pack('<IH', 8, 1) + tag + bytes(4)
+    chunk = struct.pack('>I', len(block) - 4) + block + struct.pack('>I', zlib.crc32(block))
+    return data[:33] + chunk + data[33:]
+  last = data.index(struct.pack('<HHI', 339, 3, 1))  # an entry that can be spared
+  return data[:last] + tag + data[last + 12:]
+
+
 def bmp_of_size(height, width):
   data = bytearray(cv2.imencode('.bmp', np.zeros((4, 4), np.uint8))[1].tobytes())
   data[18:26] = struct.pack('<ii', width, height)
@@ -173,6 +199,8 @@ def bmp_of_size(height, width):
     (tiff_of_size(30000, 30000), 'TIFF image is 30000 x 30000 pixels'),
     (bmp_of_size(30000, 30000), 'BMP image is 30000 x 30000 pixels'),
     (b'II*\0', 'TIFF image ends within its header'), (tiff_of_size(100, 100), 'TIFF image cannot be decoded'),
+    (b'II*\0' + bytes(4), 'TIFF file holds no image'), (turned('.tiff', 6), 'TIFF image is stored turned'),
+    (turned('.png', 3), 'PNG image is stored turned'),
     (cv2.imencodemulti('.tiff', [np.zeros((40, 40), np.uint8)] * 2)[1].tobytes(), 'TIFF file holds 2 images'),
     (cv2.imencode('.bmp', np.zeros((4, 4), np.uint8))[1].tobytes()[:60], 'BMP image ends within its palette'),
     (cv2.imencode('.bmp', np.zeros((4, 4), np.uint8))[1].tobytes()[:40], 'BMP image'),

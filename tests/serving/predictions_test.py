@@ -137,6 +137,13 @@ def test_a_picture_of_an_earlier_run_does_not_survive_a_refusal(sources, out):
   assert not (out / '2.png').exists()
 
 
+def test_a_refusal_does_not_remove_a_picture_of_somebody_else(sources, out):
+  out.mkdir()
+  (out / '2.png').write_bytes(b'mine')
+  list(predictions.predict(sources, model(status={PICTURES[2]: b'blank'}), out))
+  assert (out / '2.png').read_bytes() == b'mine' and (out / '2.json').exists()
+
+
 def test_what_fails_in_a_batch_is_asked_again_alone(sources, out):
   failing = model(fails=PICTURES[1:2], lost=PICTURES[4:5])
   outcomes = list(predictions.predict(sources, failing, out))
