@@ -4,6 +4,7 @@
 Keras 3 model loads in Python, but not in the C++ runtime TF Serving uses.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
@@ -16,9 +17,11 @@ from ceph_tf.config import NetworkConfig, SamplerConfig
 from ceph_tf.models import features, unet
 from ceph_tf.serving import admission
 from ceph_tf.serving.admission import Admitted
+from ceph_tf.serving.half_weights import HalfWeights
 from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty import measures, refinement, samplers, temperature
 from ceph_tf.uncertainty.fitted import Fitted
+from ceph_tf.uncertainty.ood import Density
 from ceph_tf.uncertainty.refinement import Refiner
 from ceph_tf.uncertainty.samplers import Samples
 
@@ -35,9 +38,14 @@ class Predictor:
   def __init__(self, networks: Sequence[unet.Network], cfg: NetworkConfig,
                sampler: SamplerConfig, seed: int, fitted: Fitted | None = None,
                second: Refiner | None = None):
-    self.networks, self.cfg, self.sampler, self.fitted = list(networks), cfg, sampler, fitted
+    self.networks, self.cfg, self.sampler = list(networks), cfg, sampler
+    # A variable is stored once, a constant by each signature.
+    self.fitted = fitted and dataclasses.replace(
+        fitted, density=Density(*(tf.Variable(value, trainable=False) for value in fitted.density)))
     self.second, self.input = second, second.cfg.input if second else cfg.input
     self.encoder = features.encoder(self.networks[0], cfg.model)
+    looks = [*self.networks, *(second.networks if second else ())]
+    self.weights = HalfWeights([network.model for network in looks])
     self.seed = seeds.tensor(seed, 'sampler')
 
   def predict(self, admitted: Admitted) -> dict[str, tf.Tensor]:
@@ -58,10 +66,11 @@ class Predictor:
   def look(self, images: tf.Tensor) -> tuple[Samples, tf.Tensor]:
     """Samples in pixels of the network images [B, H, W, 1], and their features [B, F]."""
     first = self.first_images(images)
-    vector, trunk = features.encode(self.encoder, first, self.cfg.model)
-    samples = samplers.draw(self.networks, [first], self.cfg, self.sampler, self.seed, trunk)
-    if self.second:
-      samples = refinement.refine(samples, images, self.second, self.sampler, self.seed)
+    with self.weights.scope():
+      vector, trunk = features.encode(self.encoder, first, self.cfg.model)
+      samples = samplers.draw(self.networks, [first], self.cfg, self.sampler, self.seed, trunk)
+      if self.second:
+        samples = refinement.refine(samples, images, self.second, self.sampler, self.seed)
     return samples, vector
 
   def first_images(self, images: tf.Tensor) -> tf.Tensor:
@@ -110,7 +119,8 @@ class Predictor:
   def serve_features(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     """The features of image files alone, [B, F]: one pass of an encoder, nothing is sampled."""
     admitted = admission.admit_bytes(image_bytes, self.input)
-    vector, _ = features.encode(self.encoder, self.first_images(admitted.images), self.cfg.model)
+    with self.weights.scope():
+      vector, _ = features.encode(self.encoder, self.first_images(admitted.images), self.cfg.model)
     answers = {'features': vector}
     return refused(answers, admitted.ok) | {'status': admitted.status}
 
