@@ -16,7 +16,7 @@ from ceph_tf.serving import saved_model
 BOX = pathlib.Path(__file__).parents[1] / 'saved_models'
 
 
-@pytest.fixture(scope='module', params=['mc_dropout_isbi2015', 'mc_dropout_isbi2015_precise'])
+@pytest.fixture(scope='module', params=['mc_dropout_isbi2015', 'ensemble_isbi2015_precise'])
 def folder(request):
   return BOX / request.param
 
