@@ -11,10 +11,12 @@ only warns. `check_whole` therefore reads the structure of a file to its end.
 import itertools
 import struct
 import zlib
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
+from ceph_tf.data import tiff_header
 from ceph_tf.data.records import DataError
 
 SUFFIXES = ('.bmp', '.png', '.jpg', '.jpeg', '.tif', '.tiff')
@@ -40,20 +42,26 @@ def to_decodable(data: bytes) -> bytes:
   """Bytes that TensorFlow decodes to the same pixels.
 
   Args:
-    data: a JPEG, PNG, BMP or (first page of a) TIFF file, 8 or 16 bits.
+    data: a JPEG, PNG, BMP or TIFF file, 8 or 16 bits.
 
   Returns:
     `data` itself where TensorFlow decodes it, else a PNG with the same pixels and
     the same number of bits.
 
   Raises:
-    DataError: another format, an unreadable TIFF or BMP, or a TIFF of floats.
+    DataError: another format, an unreadable TIFF or BMP, a TIFF of floats or of what
+      `tiff_header.check_one_plain_image` refuses, or an image that viewers turn.
   """
   kind = image_format(data)
+  if (turned := exif_orientation(data)) != 1:
+    raise DataError(f'the {kind.upper()} image is stored turned (EXIF orientation {turned}), so that viewers '
+                    'and pixels disagree; save it upright')
   if kind in ('jpeg', 'png') or (kind == 'bmp' and _is_plain_bmp(data)):
     return data
   if kind == 'bmp':
     check_whole(data)
+  else:
+    tiff_header.check_one_plain_image(data)
   pixels = _cv2_decode(data)
   if pixels is None:
     raise DataError(f'the {kind.upper()} image cannot be decoded; it is truncated or damaged')
@@ -149,27 +157,27 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def exif_orientation(data: bytes) -> int:
-  """How a viewer turns a JPEG file (EXIF tag 0x0112): 1, not at all, to 8; 1 where nothing is said."""
+  """How viewers turn an image (EXIF tag 0x0112): 1, not at all, to 8; 1 where nothing is said."""
+  of_kind = {'jpeg': _jpeg_exif, 'png': _png_exif, 'tiff': lambda data: [data]}
+  blocks = of_kind.get(image_format(data), lambda _: [])(data)
+  return next((turned for turned in map(tiff_header.orientation, blocks) if turned != 1), 1)
+
+
+def _jpeg_exif(data: bytes) -> Iterator[bytes]:
   for marker, start, end in _jpeg_segments(data):
     if marker == 0xE1 and data[start + 2:start + 8] == b'Exif\0\0':
-      return _tiff_orientation(data[start + 8:end])
+      yield data[start + 8:end]
     if marker == 0xDA:
-      break
-  return 1
+      return
 
 
-def _tiff_orientation(block: bytes) -> int:
-  order = {b'II': '<', b'MM': '>'}.get(block[:2], '')
-  try:
-    first, = struct.unpack_from(f'{order}I', block, 4)
-    count, = struct.unpack_from(f'{order}H', block, first)
-    for entry in range(first + 2, first + 2 + 12 * count, 12):
-      tag, kind, _, value = struct.unpack_from(f'{order}HHIH', block, entry)
-      if (tag, kind) == (0x0112, 3) and 1 <= value <= 8:
-        return value
-  except struct.error:  # a damaged block says nothing
-    pass
-  return 1
+def _png_exif(data: bytes) -> Iterator[bytes]:
+  position = 8
+  while position + 8 <= len(data):
+    length, name = int.from_bytes(data[position:position + 4]), data[position + 4:position + 8]
+    if name == b'eXIf':
+      yield data[position + 8:position + 8 + length]
+    position += 12 + length
 
 
 def check_whole(data: bytes) -> None:

@@ -197,25 +197,4 @@ def _decodable(data: bytes) -> bytes:
     if height * width > admission.MAX_PIXELS or samples > _MAX_SAMPLES:
       raise DataError(f'the {kind.upper()} image is {width} x {height} pixels of {samples} samples; '
                       f'allowed are {admission.MAX_PIXELS} pixels of {_MAX_SAMPLES}')
-  if kind == 'tiff':
-    tiff_header.check_one_plain_image(data)
-  if (turned := _orientation(data, kind)) != 1:
-    raise DataError(f'the {kind.upper()} image is stored turned (EXIF orientation {turned}), so that viewers '
-                    'and pixels disagree; save it upright')
   return codec.to_decodable(data)
-
-
-def _orientation(data: bytes, kind: str) -> int:
-  if kind == 'jpeg':
-    return codec.exif_orientation(data)
-  return tiff_header.orientation(data if kind == 'tiff' else _exif_of_png(data) if kind == 'png' else b'')
-
-
-def _exif_of_png(data: bytes) -> bytes:
-  position = 8
-  while position + 8 <= len(data):
-    length, name = int.from_bytes(data[position:position + 4]), data[position + 4:position + 8]
-    if name == b'eXIf':
-      return data[position + 8:position + 8 + length]
-    position += 12 + length
-  return b''

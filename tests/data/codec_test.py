@@ -66,7 +66,7 @@ def test_floating_point_tiff_is_refused():
 @pytest.mark.parametrize('data,message', [
     (b'', '0 bytes'), (b'GIF89a', 'GIF89a'), (b'\xff\xd8\xff\xe0\0\x10', 'no frame header'),
     (b'\x89PNG\r\n\x1a\n', 'no header'), (b'BM123', 'ends within its header'),
-    (b'II*\0\0\0\0\0', 'cannot be decoded')])
+    (b'II*\0\0\0\0\0', 'holds no image')])
 def test_what_is_no_image_is_named(data, message):
   with pytest.raises(DataError, match=message):
     codec.image_size(codec.to_decodable(data))
@@ -123,3 +123,14 @@ def test_orientation_is_read_as_opencv_reads_it(order, value):
     with_orientation(6, tag=0x0100), with_orientation(6)[:30], b'\xff\xd8\xff\xe1\0\x0aExif\0\0II'])
 def test_without_a_valid_orientation_it_is_upright(data):
   assert codec.exif_orientation(data) == 1
+
+
+def test_an_orientation_may_be_stated_in_a_later_block():
+  plain, first, turned = encode('.jpg', GRAY), with_orientation(1), with_orientation(6)
+  block = first[2:2 + len(first) - len(plain)]
+  assert codec.exif_orientation(turned[:2] + block + turned[2:]) == 6
+
+
+def test_what_viewers_turn_is_no_image_for_training_either():
+  with pytest.raises(DataError, match=r'JPEG image is stored turned \(EXIF orientation 6\)'):
+    codec.to_decodable(with_orientation(6))
