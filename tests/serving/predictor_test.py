@@ -47,6 +47,15 @@ def test_signatures(raw, pictures):
   np.testing.assert_allclose(alone, answers['features'], rtol=1e-2, atol=1e-3)
 
 
+def test_each_weight_is_stored_once_in_16_bits(raw):
+  stored = tf.train.load_checkpoint(str(raw[1] / 'variables/variables'))
+  types = stored.get_variable_to_dtype_map()
+  shapes = {name: shape for name, shape in stored.get_variable_to_shape_map().items() if shape}
+  assert {types[name] for name in shapes} == {tf.float16}
+  biases = [shape for shape in shapes.values() if shape == [19]]
+  assert len(biases) == (2 if raw[0] == 'ensemble' else 1)  # of the layer of each network that makes heatmaps
+
+
 def test_an_answer_depends_on_its_image_alone(raw, pictures):
   together = ask(raw[1], pictures)
   turned = ask(raw[1], pictures[::-1])
