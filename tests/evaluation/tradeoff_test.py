@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
-from ceph_tf.evaluation import tradeoff
+from ceph_tf.evaluation import tradeoff, tradeoff_plots
 
 
 def cost(milliseconds=40.0, parameters=2_000_000):
@@ -111,3 +112,14 @@ def test_unknown_figures_are_dashes():
                             [{'truth': 'mean', 'split': 'test1', 'status': 'not_possible'}], [NO_CHANGE])
   assert tradeoff.charts(found) == []
   assert '<td>one</td>' in tradeoff.render(found, [])
+
+
+def test_names_of_models_that_cost_the_same_do_not_cover_each_other():
+  points = {f'model_{k}': (2.0, 0.9 + 0.0001 * k) for k in range(6)} | {'far_off': (9.0, 0.95)}
+  figure = tradeoff_plots.panels([('cost', 'quality', points, ['model_0', 'far_off'])] * 2)
+  figure.draw_without_rendering()
+  for axes in figure.axes:
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without the line that leads to it
+    assert [text.get_text() for text in axes.texts] == [name.replace('_', ' ') for name in points]
+    shared = [one.intersection(one, other) for k, one in enumerate(boxes) for other in boxes[:k]]
+    assert not [both for both in shared if both is not None and both.width * both.height > 4]
