@@ -15,7 +15,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ceph_tf.uncertainty.measures import MEASURES
-from pipelines.artifacts import InfraBlessing
+from pipelines.artifacts import InfraBlessing, ServableModel
 from pipelines.dsl import ComponentError
 
 _BATCHES = 16  # in a part: some seconds of work
@@ -29,6 +29,17 @@ def check_blessed(blessing: InfraBlessing) -> None:
   verdict = blessing.read()
   if not verdict['blessed']:
     raise ComponentError(f'the SavedModel is not fit to serve: {"; ".join(verdict["reasons"])}')
+
+
+def signature(servable: ServableModel, name: str) -> Callable[[Sequence[bytes], Sequence[float]], dict]:
+  """Asks a signature of a SavedModel about image files, and tells it the mm per pixel if it takes them."""
+  serve = tf.saved_model.load(str(servable.saved_model)).signatures[name]
+  takes_spacing = 'spacing_mm' in serve.structured_input_signature[1]
+
+  def ask(image_bytes, spacing_mm):
+    spacing = {'spacing_mm': tf.constant(spacing_mm, tf.float32)} if takes_spacing else {}
+    return serve(image_bytes=tf.constant(image_bytes), **spacing)
+  return ask
 
 
 def in_parts(folder: pathlib.Path, batches: Iterable[Sequence],

@@ -8,7 +8,6 @@ Decoders forgive: libjpeg fills the missing end of a truncated file with gray an
 only warns. `check_whole` therefore reads the structure of a file to its end.
 """
 
-import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -172,12 +171,17 @@ def _jpeg_exif(data: bytes) -> Iterator[bytes]:
 
 
 def _png_exif(data: bytes) -> Iterator[bytes]:
+  return (data[start:end] for name, start, end in _png_chunks(data) if name == b'eXIf')
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+  """Yields name, position of its content, end of its content; stops at the end of the file."""
   position = 8
-  while position + 8 <= len(data):
-    length, name = int.from_bytes(data[position:position + 4]), data[position + 4:position + 8]
-    if name == b'eXIf':
-      yield data[position + 8:position + 8 + length]
-    position += 12 + length
+  while position + 12 <= len(data):
+    start = position + 8
+    end = start + int.from_bytes(data[position:position + 4])
+    yield data[position + 4:start], start, end
+    position = end + 4
 
 
 def check_whole(data: bytes) -> None:
@@ -202,17 +206,12 @@ def check_whole(data: bytes) -> None:
 
 
 def _check_png(data: bytes) -> None:
-  position = 8
-  for number in itertools.count():
-    if position + 12 > len(data):
-      raise DataError(f'the PNG image is truncated: no IEND chunk in {len(data)} bytes')
-    length = int.from_bytes(data[position:position + 4])
-    name, end = data[position + 4:position + 8], position + 8 + length
+  for number, (name, start, end) in enumerate(_png_chunks(data)):
     if end + 4 > len(data):
       raise DataError(f'the PNG image is truncated within chunk {number} ({name!r}), '
                       f'after {len(data)} bytes')
-    if zlib.crc32(data[position + 4:end]) != int.from_bytes(data[end:end + 4]):
+    if zlib.crc32(data[start - 4:end]) != int.from_bytes(data[end:end + 4]):
       raise DataError(f'the PNG image is damaged: wrong checksum of chunk {number} ({name!r})')
     if name == b'IEND':
       return
-    position = end + 4
+  raise DataError(f'the PNG image is truncated: no IEND chunk in {len(data)} bytes')

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 from ceph_tf.data.records import DataError
 
-_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _BITS, _WHITE_IS_0, _ORIENTATION, _SAMPLES, _PLANAR = (
+_KIND, _OLD_KIND, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _PLANAR = (
     254, 255, 256, 257, 258, 262, 274, 277, 284)
+_WHITE_IS_0, _PLANE_PER_COLOUR = 0, 2  # values of the photometric and of the planar tag
 _SMALLER, _MASK, _OLD_SMALLER = 1, 4, 2  # bits of the one kind, value of the other
 _MOST_PAGES, _MOST_ENTRIES = 100, 4096
 _TYPES = {1: 'B', 3: 'H', 4: 'I', 16: 'Q'}  # the integers among the types of TIFF and BigTIFF
@@ -47,9 +48,9 @@ def check_one_plain_image(data: bytes) -> None:
   if count > 1:
     raise DataError(f'the TIFF file holds {count} images; allowed is one, so save each as a file of its own')
   if first.get(_BITS) == 16:
-    if first.get(_WHITE_IS_0) == 0:
+    if first.get(_PHOTOMETRIC) == _WHITE_IS_0:
       raise DataError('the TIFF image has 16 bits of which 0 is white; save it with 0 as black')
-    if first.get(_PLANAR) == 2 and first.get(_SAMPLES, 1) > 1:
+    if first.get(_PLANAR) == _PLANE_PER_COLOUR and first.get(_SAMPLES, 1) > 1:
       raise DataError('the TIFF image has 16 bits in one plane per colour; save it as gray')
 
 

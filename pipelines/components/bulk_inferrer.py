@@ -3,7 +3,6 @@
 import itertools
 
 import numpy as np
-import tensorflow as tf
 
 from ceph_tf.data import examples as example_files
 from pipelines import inference
@@ -32,14 +31,12 @@ def bulk_inferrer(servable: In[ServableModel], examples: In[Examples], blessing:
     ComponentError: infra_validator did not bless the model.
   """
   inference.check_blessed(blessing)
-  serve = tf.saved_model.load(str(servable.saved_model)).signatures[signature]
-  takes_spacing = 'spacing_mm' in serve.structured_input_signature[1]
+  ask = inference.signature(servable, signature)
   records = example_files.read_records(examples.shards(split))
 
   def answer(batch):
     told = {field: np.array([getattr(record, field) for record in batch]) for field in _FIELDS}
-    spacing = {'spacing_mm': tf.constant(told['spacing_mm'], tf.float32)} if takes_spacing else {}
-    answers = serve(image_bytes=tf.constant([record.image_bytes for record in batch]), **spacing)
+    answers = ask([record.image_bytes for record in batch], told['spacing_mm'])
     return {**told, **inference.named(answers, told['image_id'])}
 
   total = example_files.read_schema(examples.path)['counts'][split]

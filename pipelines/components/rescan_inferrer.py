@@ -1,7 +1,6 @@
 """rescan_inferrer: the SavedModel sees X-rays as they are and as another scanner might show them."""
 
 import numpy as np
-import tensorflow as tf
 
 from ceph_tf import seeds
 from ceph_tf.config import AugmentConfig, InputConfig
@@ -36,16 +35,14 @@ def rescan_inferrer(servable: In[ServableModel], examples: In[Examples], blessin
     ComponentError: infra_validator did not bless the model.
   """
   inference.check_blessed(blessing)
-  serve = tf.saved_model.load(str(servable.saved_model)).signatures[signature]
-  takes_spacing = 'spacing_mm' in serve.structured_input_signature[1]
+  ask = inference.signature(servable, signature)
   cfg = rescan.weakened(augment, strength)
 
   def answer(batch):  # copies are made here, so that a resumed run makes none of what is done
     record, ids = batch[0], [record.image_id for record in batch]
     changed = rescan.copies(record.image_bytes, size, cfg, copies,
                             seeds.derive(seed, record.image_id)) if copies else []
-    spacing = {'spacing_mm': tf.fill([len(batch)], np.nan)} if takes_spacing else {}
-    found = serve(image_bytes=tf.constant([record.image_bytes, *changed]), **spacing)
+    found = ask([record.image_bytes, *changed], [np.nan] * len(batch))
     return {'image_id': np.array(ids), **inference.named(found, ids)}
 
   batches = ([record] * (1 + copies) for record in example_files.read_records(examples.shards(split)))
