@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from ceph_tf.evaluation.alarms import DOUBTFUL_MM
 from ceph_tf.evaluation.plots import measure_label
 from pipelines.artifacts import (
     Artifact,
@@ -53,6 +54,11 @@ def figures(evaluation: dict) -> Iterator[str]:
       low, high = result['intervals']['mre_mm']
       yield (f'{where}MRE {result["mre_mm"]:.2f} mm [{low:.2f}, {high:.2f}], '
              f'SDR 2 mm {100 * result["sdr_2mm"]:.1f} %')
+  if evaluation['alarms']:
+    found = evaluation['alarms']['official']
+    named = found['gross_referred'] + found['gross_checked']
+    yield (f'  refers {100 * found["referred"]:.1f} % of the images; of {found["gross"]} errors above '
+           f'{DOUBTFUL_MM:g} mm {named} are of these or of landmarks to check')
 
 
 def uncertainty(analysis: dict) -> Iterator[str]:

@@ -70,8 +70,8 @@ def take(cases: Cases, rows: np.ndarray) -> Cases:
       **{name: tuple(x for x, chosen in zip(getattr(cases, name), rows, strict=True) if chosen)
          for name in ('image_id', 'patient_id')},
       **{name: getattr(cases, name)[rows]
-         for name in ('spacing_mm', 'points_px', 'samples_px', 'covariance_px2', 'truth_score',
-                      'area_mm2') if getattr(cases, name) is not None},
+         for name in ('spacing_mm', 'points_px', 'samples_px', 'covariance_px2', 'refer',
+                      'region_radius_px', 'truth_score', 'area_mm2') if getattr(cases, name) is not None},
       **{name: {key: value[rows] for key, value in getattr(cases, name).items()}
          for name in ('measures', 'truths_px', 'tempering')})
 

@@ -21,6 +21,7 @@ figure that is unknown is null):
     between_doctors     subset -> mre_mm, ... of junior against senior, or null
     correlations        measure -> pearson_pooled, spearman_pooled, pearson_within,
                         spearman_within, with the errors against `truth`
+    alarms              subset -> `alarms.alarms`, by the errors against `truth`; null without a policy
     clinical            subset -> truth and `clinical.challenge`; null for other landmarks
 """
 
@@ -32,7 +33,7 @@ import numpy as np
 from ceph_tf import seeds
 from ceph_tf.config import EvaluateConfig
 from ceph_tf.data.records import DataError, Record, truth_points
-from ceph_tf.evaluation import metrics
+from ceph_tf.evaluation import alarms, metrics
 
 SCHEMA_VERSION = 1
 
@@ -52,6 +53,8 @@ class Cases:
     truths_px: truth name -> [N, L, 2].
     landmark_names: L names.
     milliseconds_per_image: NaN if not measured.
+    refer: bool [N], a doctor must look; None where the model has no policy.
+    region_radius_px: [N, L] of the circles; None where the model states no regions.
     truth_score: [N, L], see `uncertainty.highest_density`; None where heatmaps were not looked at.
     area_mm2: [N, L, K], of the highest-density regions at its `LEVELS`, likewise.
     tempering: what `heatmap_inferrer` keeps of heatmaps before and after: name -> [N, L] or [N].
@@ -68,6 +71,8 @@ class Cases:
   truths_px: dict[str, np.ndarray]
   landmark_names: tuple[str, ...]
   milliseconds_per_image: float
+  refer: np.ndarray | None = None
+  region_radius_px: np.ndarray | None = None
   truth_score: np.ndarray | None = None
   area_mm2: np.ndarray | None = None
   tempering: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -118,6 +123,8 @@ def align(predictions: Mapping[str, np.ndarray], records: Iterable[Record]) -> C
       truths_px=_truths(rows),
       landmark_names=tuple(rows[0].landmark_names),
       milliseconds_per_image=float(predictions.get('milliseconds_per_image', np.nan)),
+      refer=predictions.get('refer'),
+      region_radius_px=predictions.get('region_radius_px'),
   )
 
 
@@ -193,6 +200,7 @@ def evaluate(
           name: metrics.correlations(measure, cases.error_mm(primary))
           for name, measure in cases.measures.items()
       },
+      'alarms': _alarms(cases, subsets, primary),
   }
 
 
@@ -223,6 +231,17 @@ def _between_doctors(cases: Cases, subsets: dict[str, np.ndarray]) -> dict | Non
   error_mm = metrics.radial_error_mm(
       cases.truths_px['junior'], cases.truths_px['senior'], cases.spacing_mm)
   return {name: metrics.summarize(error_mm[rows]) for name, rows in subsets.items()}
+
+
+def _alarms(cases: Cases, subsets: dict[str, np.ndarray], truth: str) -> dict | None:
+  if cases.refer is None:
+    return None
+  error_mm = cases.error_mm(truth)
+  radius_px = np.full(error_mm.shape, np.nan) if cases.region_radius_px is None else cases.region_radius_px
+  radius_mm = radius_px * cases.spacing_mm[:, None]
+  return {name: alarms.alarms(np.array(cases.image_id)[rows].tolist(), cases.refer[rows], radius_mm[rows],
+                              error_mm[rows])
+          for name, rows in subsets.items()}
 
 
 def bless(evaluation: dict, cfg: EvaluateConfig) -> dict:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ceph_tf.evaluation import label_places, plots
+from ceph_tf.evaluation.alarms import DOUBTFUL_MM
 from ceph_tf.uncertainty import fitted
 
 DPI = 180
@@ -28,7 +29,6 @@ PLANES = (
 _MEANING = ('SN sella-nasion, FH Frankfort (Po-Or), PP palatal (PNS-ANS), MP mandibular (Go-Me), '
             'thin: N-A, N-B, N-Pog, Ar-Go')
 _BEYOND = 0.18  # of its length
-DOUBTFUL_MM = 4.0  # the last radius of the success detection rates
 
 
 def draw(gray: np.ndarray, document: dict):

@@ -7,7 +7,7 @@ import io
 import json
 import math
 
-from ceph_tf.evaluation import metrics, plots
+from ceph_tf.evaluation import alarms, metrics, plots
 from ceph_tf.evaluation.evaluate import plain
 from ceph_tf.evaluation.pictures import Picture
 
@@ -68,6 +68,8 @@ def render(
   ]
   if evaluation['correlations']:
     parts += ['<h2>Uncertainty and error</h2>', _correlations(evaluation['correlations'])]
+  if evaluation['alarms']:
+    parts += ['<h2>Warnings</h2>', _alarms(evaluation['alarms'])]
   for subset, found in (evaluation.get('clinical') or {}).items():
     parts += [f'<h2>Clinical measurements, {_SUBSETS[subset]}</h2>', _clinical(found)]
   if charts:
@@ -189,6 +191,23 @@ def _correlations(measures: dict) -> str:
       '<p class="note">Correlation with the radial error. An uncertainty should correlate '
       'positively, a confidence (MHA) negatively. Within landmark: mean over landmarks of the '
       'correlation over images.</p>')
+
+
+def _alarms(found: dict) -> str:
+  counts = ('gross', 'gross_referred', 'gross_checked')
+  rows = [('', [_SUBSETS[subset], percent(row['referred']), percent(row['checked']),
+                *(str(row[name]) for name in counts), _first(row['referred_ids'])])
+          for subset, row in found.items()]
+  above = f'{alarms.DOUBTFUL_MM:g}\N{NO-BREAK SPACE}mm'
+  head = ['Images', 'referred (%)', 'landmarks of the others to check (%)', f'errors above {above}',
+          'of these on referred images', 'to check', 'referred']
+  return table(head, rows) + (
+      '<p class="note">An image is referred by the policy of the model; a landmark of another image is to be '
+      f'checked if its circle has a radius above {above}. Other errors come without a warning.</p>')
+
+
+def _first(names: list[str], shown: int = 10) -> str:
+  return ', '.join([*names[:shown], *(['...'] if len(names) > shown else [])])
 
 
 def _clinical(found: dict) -> str:

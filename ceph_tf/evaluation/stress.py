@@ -11,8 +11,8 @@ Schema (lengths in mm; an unknown figure is null; `score` is a measure as an unc
                     `auroc` per level: each level's images against those of level 0
     rotation        `source`, `levels` (degrees), `error_mm` or null, and `measures`: name -> `value`
                     per angle, `pearson`, `spearman` (with the absolute angle)
-    separation      changed films -> `films`, `scores`: name -> `auroc`, `aupr`, `fpr_at_95_tpr`
-                    against the same X-rays unchanged
+    separation      changed films -> `films`, `referred` (share; null for a model without a policy),
+                    `scores`: name -> `auroc`, `aupr`, `fpr_at_95_tpr` against the same X-rays unchanged
     scanner         the same X-rays 'clean' and as each of `perturb.SCANNERS` shows them -> `films`, `mre_mm`,
                     `sdr_2mm`, `coverage` of their circles (null without), `referred` (likewise), `ood_auroc`
                     against 'clean': what should stay as it is. Landmarks that a change moved
@@ -131,48 +131,48 @@ def rotation(predictions: Mapping[str, np.ndarray]) -> dict:
 
 
 def changed_films(elastic_predictions, rotation_predictions, condition_predictions) -> dict:
-  """Name -> (films unchanged, films changed), each as image-level scores."""
+  """Name -> (predictions of films unchanged, of films changed)."""
   level = elastic_predictions['level']
   levels = np.unique(level)
-  unchanged = scores_of(rows(elastic_predictions, level == levels[0]))
+  unchanged = rows(elastic_predictions, level == levels[0])
   pairs = {}
   steps = np.unique(np.linspace(0, len(levels) - 1, _ELASTIC_STEPS + 1).round().astype(int))
   for k in steps[steps > 0]:
     pairs[f'elastic, {100 * levels[k]:.2g} % of the height'] = (
-        unchanged, scores_of(rows(elastic_predictions, level == levels[k])))
+        unchanged, rows(elastic_predictions, level == levels[k]))
   angle = np.abs(rotation_predictions['level'])
-  upright = scores_of(rows(rotation_predictions, angle <= _UPRIGHT_DEG))
+  upright = rows(rotation_predictions, angle <= _UPRIGHT_DEG)
   for low, high in ANGLE_BANDS_DEG:
     if (band := (angle > low) & (angle < high)).any():
-      pairs[f'rotation, {low} to {int(high)} degrees'] = (upright, scores_of(
-          rows(rotation_predictions, band)))
+      pairs[f'rotation, {low} to {int(high)} degrees'] = upright, rows(rotation_predictions, band)
   kind = condition_predictions['condition']
-  clean = scores_of(rows(condition_predictions, kind == 'clean'))
+  clean = rows(condition_predictions, kind == 'clean')
   for name in dict.fromkeys(kind[kind != 'clean'].tolist()):
-    pairs[name.replace('_', ' ')] = clean, scores_of(rows(condition_predictions, kind == name))
+    pairs[name.replace('_', ' ')] = clean, rows(condition_predictions, kind == name)
   return pairs
 
 
 def separations(pairs: dict) -> dict:
-  """AUROC, AUPR and FPR at 95 % TPR of each score for each kind of change."""
+  """For each kind of change AUROC, AUPR and FPR at 95 % TPR of each score, and how many are referred."""
   found = {}
-  for change, (before, after) in pairs.items():
-    figures = {}
+  for change, sides in pairs.items():
+    (before, after), figures = map(scores_of, sides), {}
     for name in [name for name in before if name in after]:  # not px and mm, where a spacing is unknown
       if analyze.status(np.concatenate([before[name], after[name]]))['status'] == 'used':
         figures[name] = separation(before[name], after[name])
-    found[change] = {'films': len(next(iter(after.values()))), 'scores': figures}
+    films = len(sides[1]['image_id'])
+    found[change] = {'films': films, 'referred': _mean(_referred(sides[1])), 'scores': figures}
   return found
 
 
-def shifts(pairs: dict, calibration: dict[str, np.ndarray], rng: np.random.Generator,
+def shifts(changed: dict, calibration: dict[str, np.ndarray], rng: np.random.Generator,
            stated: float) -> dict:
-  """What the shift check says about each changed set, by its finite, varying scores."""
+  """What the shift check says about the scores of each changed set, by those that are finite and vary."""
   usable = [name for name, value in calibration.items()
             if value.size >= 2 and analyze.status(value)['status'] == 'used'
             and np.isfinite(value).all() and not name.endswith('_px')]  # px of images of another size
   found = {}
-  for change, (_, after) in pairs.items():
+  for change, after in changed.items():
     names = [name for name in usable if name in after and np.isfinite(after[name]).all()]
     if names:
       # Scores are uncertainties: what is larger is the inverse of a confidence.
@@ -188,7 +188,7 @@ def scanner(predictions: Mapping[str, np.ndarray]) -> dict:
   off_px = np.linalg.norm(predictions['points_px'] - predictions['truth_px'], axis=-1)
   unknown = np.full(error.shape, np.nan)
   radius_px = predictions.get('region_radius_px', unknown)
-  referred, ood = (np.asarray(predictions.get(name, unknown[:, 0]), float) for name in ('refer', 'ood_score'))
+  referred, ood = _referred(predictions), np.asarray(predictions.get('ood_score', unknown[:, 0]), float)
   found = {}
   for name in dict.fromkeys(kind.tolist()):
     chosen, clean = kind == name, kind == 'clean'
@@ -203,6 +203,12 @@ def scanner(predictions: Mapping[str, np.ndarray]) -> dict:
         'referred': _mean(referred[chosen]),
         'ood_auroc': separation(ood[clean], ood[chosen])['auroc'] if ood_known else np.nan}
   return found
+
+
+def _referred(predictions: Mapping[str, np.ndarray]) -> np.ndarray:
+  """Which films are referred [N], as floats, NaN where the model has no policy."""
+  unknown = np.full(len(predictions['image_id']), np.nan)
+  return np.asarray(predictions.get('refer', unknown), float)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -231,5 +237,6 @@ def stress(elastic_predictions: Mapping, rotation_predictions: Mapping, conditio
       'rotation': rotation(rotation_predictions),
       'separation': separations(pairs),
       'scanner': scanner(scanner_predictions),
-      'shift': shifts(pairs, scores_of(calibration), rng, stated),
+      'shift': shifts({change: scores_of(after) for change, (_, after) in pairs.items()},
+                      scores_of(calibration), rng, stated),
   }

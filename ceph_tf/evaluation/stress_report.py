@@ -75,8 +75,9 @@ def render(found: dict, pictures: list[Picture], date: str) -> str:
            report.gallery(pictures, 'wide'),
            '<h2>Correlation of the mean measure with the change</h2>', _correlations(found),
            '<h2>Telling changed films from unchanged ones</h2>', _separations(found['separation']),
-           '<p>Area under the ROC curve in %, and in brackets the false positive rate at 95 % true '
-           'positives. Rotated heads are compared with the same head turned by at most 5 degrees.</p>',
+           '<p>Of each measure the area under the ROC curve in %, and in brackets the false positive rate '
+           'at 95 % true positives. Rotated heads are compared with the same head turned by at most 5 '
+           'degrees.</p>',
            '<h2>As other scanners might show them</h2>', _scanners(found['scanner']),
            '<p>The same X-rays, framed, exposed and processed in other ways: what a model should read, '
            'without an alarm. Coverage: truths inside the circles; OOD: AUROC of the OOD score against the '
@@ -119,5 +120,5 @@ def _separations(separation: dict) -> str:
       one = row['scores'].get(name)
       cells.append('' if one is None or one['auroc'] is None else
                    f'{100 * one["auroc"]:.0f} ({100 * one["fpr_at_95_tpr"]:.0f})')
-    lines.append(('', [change, str(row['films']), *cells]))
-  return report.table(['Change', 'Films', *map(plots.measure_label, names)], lines)
+    lines.append(('', [change, str(row['films']), report.percent(row['referred']), *cells]))
+  return report.table(['Change', 'Films', 'Referred (%)', *map(plots.measure_label, names)], lines)

@@ -92,6 +92,18 @@ def test_unknown_spacing_leaves_pixel_figures_and_is_counted():
   assert none['results']['senior']['official']['mre_px'] == pytest.approx(6)
 
 
+def test_warnings_are_counted_in_mm_in_each_subset_against_the_truth():
+  rows, arrays = [record('a'), record('b', spacing=1.0)], predictions(['b', 'a'])
+  assert run(rows, arrays)['alarms'] is None  # the model has no policy
+  arrays |= {'refer': np.array([False, True]), 'region_radius_px': np.array([[5.0, 3.0], [9, 9]])}
+  found = run(rows, arrays, leak_free={'b'}, truth='senior')['alarms']  # b is 6 mm off, a 3 mm
+  assert found['official'] == {'referred': 0.5, 'referred_ids': ['a'], 'checked': 0.5, 'gross': 2,
+                               'gross_referred': 0, 'gross_checked': 1}
+  assert found['leak_free']['referred_ids'] == [] and found['leak_free']['gross'] == 2
+  del arrays['region_radius_px']
+  assert run(rows, arrays, truth='senior')['alarms']['official']['gross_checked'] == 0
+
+
 def test_missing_landmarks_are_counted_and_take_no_part():
   points = {'senior': SENIOR.copy(), 'junior': SENIOR.copy()}
   points['senior'][0] = np.nan

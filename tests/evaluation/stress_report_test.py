@@ -26,8 +26,9 @@ def found():
                   'measures': {'mha': curve, 'spread_mm': curve, 'ood_score': curve}},
       'rotation': {'source': 'phantom', 'levels': [-45.0, 0.0, 45.0], 'error_mm': [4.0, 1.0, 4.0],
                    'measures': {'mha': turned, 'spread_mm': turned}},
-      'separation': {'noise': {'films': 7, 'scores': {'mha': score}},
-                     'flipped': {'films': 8, 'scores': {'ood_score': score | {'auroc': None}}}},
+      'separation': {'noise': {'films': 7, 'referred': 0.857, 'scores': {'mha': score}},
+                     'flipped': {'films': 8, 'referred': None,
+                                 'scores': {'ood_score': score | {'auroc': None}}}},
       'scanner': {'clean': {'films': 9, 'mre_mm': 1.234, 'sdr_2mm': 0.876, 'coverage': 0.91,
                             'referred': 0.0, 'ood_auroc': 0.5},
                   'black <frame>': {'films': 9, 'mre_mm': None, 'sdr_2mm': None, 'coverage': None,
@@ -78,8 +79,8 @@ def test_the_page_shows_correlations_published_ones_and_separations(found):
   assert '<td>one network: -0.95 / -0.91</td>' in page
   # The OOD score is constant in the rotation, and nobody published it.
   assert '<td>OOD score</td><td>0.99</td><td>1.00</td><td>–</td><td>–</td><td></td>' in page
-  assert '<td>noise</td><td>7</td><td>93 (27)</td><td></td>' in page
-  assert '<td>flipped</td><td>8</td><td></td><td></td>' in page
+  assert '<td>noise</td><td>7</td><td>85.7</td><td>93 (27)</td><td></td>' in page
+  assert '<td>flipped</td><td>8</td><td>–</td><td></td><td></td>' in page
 
 
 def test_the_page_shows_what_other_scanners_change(found):

@@ -160,6 +160,14 @@ def test_without_regions_policy_or_truth_there_are_no_such_figures():
                    'ood_auroc': 1}
 
 
+def test_referred_shares_are_those_of_the_changed_films():
+  changed = conditions()
+  changed['refer'] = np.array([True, False, True, False, True, True])  # clean, upside down, noise
+  found = run(condition_predictions=changed)['separation']
+  assert found['upside down']['referred'] == 0.5 and found['noise']['referred'] == 1
+  assert evaluate.plain(found)['elastic, 4 % of the height']['referred'] is None  # there is no policy
+
+
 def test_changes_are_named_and_of_the_right_films():
   pairs = stress.changed_films(elastic(np.arange(9) / 200), rotation(), conditions())
   assert list(pairs) == [
@@ -184,17 +192,17 @@ def test_a_shifted_set_should_not_be_trusted_and_the_same_films_may():
   found = run(calibration=calibration, condition_predictions=conditions(copies=10))['shift']
   assert found['noise']['verdict'] == 'shifted'
   assert 'should not be trusted' in found['noise']['words'] and '90 %' in found['noise']['words']
-  pairs = {'same': (None, stress.scores_of(calibration))}
-  same = stress.shifts(pairs, stress.scores_of(calibration), seeds.rng(0, 'same'), 0.8)['same']
+  scores = stress.scores_of(calibration)
+  same = stress.shifts({'same': scores}, scores, seeds.rng(0, 'same'), 0.8)['same']
   assert same['verdict'] == 'no_shift_seen' and '80 %' in same['words']
   assert {row['measure'] for row in same['measures']} == {'spread_mm', '1/mha', 'ood_score'}
 
 
 def test_pixels_of_images_of_another_size_say_nothing_about_a_shift():
   calibration = make(np.tile([1.0, 3.0], 10), spacing=np.nan)
-  pairs = {'same': (None, stress.scores_of(calibration))}
-  assert 'spread_px' in pairs['same'][1]
-  found = stress.shifts(pairs, stress.scores_of(calibration), seeds.rng(0, 'same'), 0.9)['same']
+  scores = stress.scores_of(calibration)
+  assert 'spread_px' in scores
+  found = stress.shifts({'same': scores}, stress.scores_of(calibration), seeds.rng(0, 'same'), 0.9)['same']
   assert {row['measure'] for row in found['measures']} == {'1/mha', 'ood_score'}
   mixed = run(calibration=make(np.tile([1.0, 3.0], 10)), condition_predictions=conditions() | {
       'spacing_mm': np.full(6, np.nan)})['shift']  # mm on one side only

@@ -10,6 +10,7 @@ import pytest
 from ceph_tf.config import EvaluateConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import LANDMARKS, DataError, Record
+from pipelines import summary
 from pipelines.artifacts import (
   Anomalies,
   Evaluation,
@@ -40,7 +41,7 @@ def artifact(kind, tmp_path):
 @pytest.fixture
 def run(tmp_path):
   """Writes inputs, evaluates, and returns the outputs."""
-  def evaluate(records, predicted, duplicates=(), cfg=None, truth='truth'):
+  def evaluate(records, predicted, duplicates=(), cfg=None, truth='truth', **fitted):
     examples, anomalies = artifact(Examples, tmp_path), artifact(Anomalies, tmp_path)
     predictions = artifact(Predictions, tmp_path)
     tfrecords.write(records, examples.path, 2, 'csv')
@@ -52,7 +53,7 @@ def run(tmp_path):
         'samples_px': np.repeat(points[:, None], 3, axis=1),
         'covariance_px2': np.broadcast_to(np.eye(2, dtype=np.float32), (n, 19, 2, 2)),
         'measure/spread_px': np.ones((n, 19), np.float32),
-        'milliseconds_per_image': np.float32(5)})
+        'milliseconds_per_image': np.float32(5), **fitted})
     evaluation, blessing = artifact(Evaluation, tmp_path), artifact(ModelBlessing, tmp_path)
     evaluator.function(
         predictions, examples, anomalies, evaluation, blessing,
@@ -91,6 +92,15 @@ def test_copies_of_training_films_are_left_out_of_the_leak_free_figures(run):
   results = evaluation.read()['results']['truth']
   assert results['official']['images'] == 4
   assert results['leak_free']['images'] == 2  # b for b and c, and d
+
+
+def test_the_summary_says_what_a_calibrated_model_warns_of(run):
+  images = [make_record('a', 'test', spacing=2.0), make_record('b', 'test', spacing=2.0)]  # 5.7 mm off
+  evaluation, _ = run(images, ['a', 'b'], refer=np.array([False, True]),
+                      region_radius_px=np.tile([3.0] + 18 * [1.0], (2, 1)))
+  assert ('  refers 50.0 % of the images; of 38 errors above 4 mm 20 are of these or of landmarks to check'
+          in summary.lines([evaluation]))
+  assert '<h2>Warnings</h2>' in evaluation.report.read_text('utf-8')
 
 
 def test_the_validation_split_is_no_leak_of_itself(run):
