@@ -3,11 +3,15 @@
 A heatmap is as wide as training left it, not as wide as its errors. Its density to the power of
 1 / T, normalised again, is wider for T > 1; for one network that is the softmax with its logits
 divided by T (Guo et al., ICML 2017). T minimizes the negative log-likelihood of the true positions
-on images that were not trained on, and is held near 1 where these are few. Order and so shape of all
+on images that were not trained on. Where these are few, a landmark's T is held near the T that fits all
+landmarks together, of which far more is known. Order and so shape of all
 highest-density regions stay, their mass changes. A density is per heatmap pixel: its logarithm at a
 truth is that of the pixel that holds it. Divided by the pixel's area in mm2 it compares between networks
 and X-rays.
 """
+
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -16,9 +20,10 @@ from scipy import optimize, special
 from ceph_tf.uncertainty import highest_density
 
 LIMITS = (1 / 16, 16.0)  # of T: a landmark that was hit by chance on few images has no T of its own
-# What is believed of ln T before any image is seen: its standard deviation. 15 images alone overfit it: left
-# out one by one, validation images of two models have a lower likelihood with a T of the others than without,
-# by this prior a higher one (any from 0.15 to 0.5 does); of hundreds of images it is forgotten.
+# What is believed of how far ln T of a landmark is from that of all, and that from 0, before any image is
+# seen: a standard deviation. 15 images alone overfit a T: left out one by one, validation images of two
+# models have a lower likelihood with a T of the others than without, by this prior a higher one (any from
+# 0.15 to 0.5 does); of hundreds of images it is forgotten.
 PRIOR_LOG_SD = 0.25
 LEVELS = np.arange(1, 20) / 20  # at which `calibration_error` looks
 _TINY = np.finfo(np.float32).tiny  # what a softmax in float32 rounds to zero is not impossible
@@ -53,33 +58,36 @@ def log_at_truth(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
 
 
 def fit(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
-  """The temperature of each landmark, a maximum a posteriori.
+  """The temperature of each landmark, a maximum a posteriori around the one of all together.
 
   Args:
     density: [N, L, h, w] of images that were not trained on.
     truth_px: [N, L, 2] in pixels of the heatmaps, NaN where missing.
 
   Returns:
-    [L] float64 within `LIMITS`; 1 for a landmark without any truth inside a heatmap.
+    [L] float64 within `LIMITS`; the one of all for a landmark without any truth inside a heatmap, which
+    is 1 where there is none at all.
   """
-  at_truth = log_at_truth(density, truth_px)
-  return np.array([_fit_one(density[:, i], at_truth[:, i]) for i in range(density.shape[1])])
+  at_truth, pixels = log_at_truth(density, truth_px), density.shape[2] * density.shape[3]
+
+  def nll(i, inverse):
+    """Of landmark i by its 1 / T, in which it is convex: log-partition functions less a linear one."""
+    known = np.isfinite(at_truth[:, i])
+    logits = np.log(np.maximum(density[known, i].reshape(-1, pixels).astype(np.float64), _TINY))
+    return (special.logsumexp(inverse * logits, axis=1) - inverse * at_truth[known, i]).sum()
+
+  landmarks = range(density.shape[1])
+  common = _most_likely(lambda inverse: sum(nll(i, inverse) for i in landmarks), 1.0)
+  return np.array([_most_likely(functools.partial(nll, i), common) for i in landmarks])
 
 
-def _fit_one(density: np.ndarray, at_truth: np.ndarray) -> float:
-  known = np.isfinite(at_truth)
-  if not known.any():
-    return 1.0
-  logits = np.log(np.maximum(density[known].reshape(known.sum(), -1).astype(np.float64), _TINY))
-  mean_at_truth = at_truth[known].mean()
+def _most_likely(nll: Callable[[float], float], believed: float) -> float:
+  """The T that minimizes `nll` of 1 / T and the prior's share, not worse than what is `believed` of it."""
+  def cost(inverse):
+    return nll(inverse) + np.log(inverse * believed) ** 2 / (2 * PRIOR_LOG_SD**2)
 
-  def nll(inverse):
-    """Of 1 / T, in which it is convex: a log-partition function less a linear one. And the prior's share."""
-    prior = np.log(inverse) ** 2 / (2 * PRIOR_LOG_SD**2 * known.sum())
-    return special.logsumexp(inverse * logits, axis=1).mean() - inverse * mean_at_truth + prior
-
-  found = optimize.minimize_scalar(nll, bounds=(1 / LIMITS[1], 1 / LIMITS[0]), method='bounded')
-  return float(1 / found.x) if found.fun < nll(1.0) else 1.0
+  found = optimize.minimize_scalar(cost, bounds=(1 / LIMITS[1], 1 / LIMITS[0]), method='bounded')
+  return float(1 / found.x) if found.fun < cost(1 / believed) else believed
 
 
 def share_inside(truth_score: np.ndarray, log_at: np.ndarray, levels: np.ndarray = LEVELS) -> np.ndarray:
