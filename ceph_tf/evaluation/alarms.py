@@ -22,15 +22,15 @@ def alarms(image_id: Sequence[str], refer: np.ndarray, radius_mm: np.ndarray, er
     error_mm: [N, L], NaN where unknown.
 
   Returns:
-    `referred`: share of films; `referred_ids`: which. `checked`: share of landmarks of the other films,
-    NaN without one. `gross`: number of errors above `DOUBTFUL_MM`; `gross_referred`, `gross_checked`: how
-    many of them are on referred films, and how many of the others are named.
+    `referred`: share of films, NaN without one; `referred_ids`: which. `checked`: share of landmarks of
+    the other films, likewise. `gross`: number of errors above `DOUBTFUL_MM`; `gross_referred`,
+    `gross_checked`: how many of them are on referred films, and how many of the others are named.
   """
   refer = np.asarray(refer, bool)
   doubtful = (radius_mm > DOUBTFUL_MM) & ~refer[:, None]
   gross = error_mm > DOUBTFUL_MM
   return {
-      'referred': float(refer.mean()),
+      'referred': float(refer.mean()) if refer.size else np.nan,
       'referred_ids': [name for name, one in zip(image_id, refer, strict=True) if one],
       'checked': float(doubtful[~refer].mean()) if not refer.all() else np.nan,
       'gross': int(gross.sum()),

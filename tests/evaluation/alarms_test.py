@@ -26,6 +26,11 @@ def test_where_all_are_referred_nothing_is_left_to_check():
   assert np.isnan(found['checked'])
 
 
+def test_of_no_film_no_share_is_known():
+  found = alarms.alarms((), REFER[:0], RADIUS_MM[:0], ERROR_MM[:0])
+  assert np.isnan(found['referred']) and np.isnan(found['checked']) and found['gross'] == 0
+
+
 def test_without_regions_only_films_are_named():
   found = alarms.alarms(IDS, REFER, np.full((4, 2), np.nan), ERROR_MM)
   assert (found['checked'], found['gross_referred'], found['gross_checked']) == (0, 2, 0)
