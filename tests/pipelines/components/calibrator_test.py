@@ -132,24 +132,23 @@ def test_too_few_films_state_no_regions_and_refer_nobody(run):
   np.testing.assert_allclose(found.thresholds, np.full((19, 1), 3.5))
 
 
-def most_probable(squares):
+def most_probable(squares, believed=1.0):
   """T of Gaussians of variance 4 T in x and in y, given errors of these squares (px^2), by the prior."""
   log_t = np.linspace(-3, 3, 60001)
   nll = log_t + np.mean(squares) / (2 * 4 * np.exp(log_t))
-  return np.exp(log_t[(nll + log_t**2 / (2 * temperature.PRIOR_LOG_SD**2 * len(squares))).argmin()])
+  away = log_t - np.log(believed)
+  return np.exp(log_t[(nll + away**2 / (2 * temperature.PRIOR_LOG_SD**2 * len(squares))).argmin()])
 
 
-def test_temperatures_are_those_of_the_validation_heatmaps(run):
-  expected = most_probable([0, 4, 16])  # 0, 2 and 4 px off along x
-  assert abs(expected - 1) > 0.005
-  np.testing.assert_allclose(run().temperatures[3:16], expected, rtol=0.002)
-
-
-def test_copies_of_training_films_have_no_say_in_temperatures(run):
-  found = run([('u', 'x3')])  # left are 0 and 2 px
-  expected = most_probable([0, 4])
-  assert abs(expected - 1) > 0.05
-  np.testing.assert_allclose(found.temperatures[3:16], expected, rtol=0.002)
+@pytest.mark.parametrize('duplicates, squares', [
+    ([], [0, 4, 16]),  # 0, 2 and 4 px off along x
+    ([('u', 'x3')], [0, 4])])  # a copy of a training film has no say
+def test_temperatures_are_those_of_the_validation_heatmaps(run, duplicates, squares):
+  common = most_probable(19 * squares)
+  expected = most_probable(squares, common)
+  assert abs(expected - most_probable(squares)) > 0.01 and abs(expected - 1) > 0.02
+  found = run(duplicates).temperatures
+  np.testing.assert_allclose(found[3:16], expected, rtol=0.01)  # others are cut off by the border
 
 
 @pytest.mark.parametrize('duplicates, valid', [([], []), ([(i, 'x0') for i in VALID], VALID)])
