@@ -37,7 +37,7 @@ PUBLISHED = tuple(
     for measure, model, elastic, rotation in (
         ('mha', 'one network', -0.95, -0.91), ('spread_mm', 'ensemble', 0.81, 0.95),
         ('spread_mm', 'MC dropout', 0.85, 0.88)))
-ANGLE_BANDS_DEG = ((10, 20), (20, 30), (30, 45.1))
+ANGLE_BANDS_DEG = ((10, 20), (20, 30), (30, 45))  # each without its first angle
 _UPRIGHT_DEG = 5  # a head turned less is ordinary
 _ELASTIC_STEPS = 4
 
@@ -143,8 +143,8 @@ def changed_films(elastic_predictions, rotation_predictions, condition_predictio
   angle = np.abs(rotation_predictions['level'])
   upright = rows(rotation_predictions, angle <= _UPRIGHT_DEG)
   for low, high in ANGLE_BANDS_DEG:
-    if (band := (angle > low) & (angle < high)).any():
-      pairs[f'rotation, {low} to {int(high)} degrees'] = upright, rows(rotation_predictions, band)
+    if (band := (angle > low) & (angle <= high)).any():
+      pairs[f'rotation, {low} to {high} degrees'] = upright, rows(rotation_predictions, band)
   kind = condition_predictions['condition']
   clean = rows(condition_predictions, kind == 'clean')
   for name in dict.fromkeys(kind[kind != 'clean'].tolist()):

@@ -181,6 +181,12 @@ def test_changes_are_named_and_of_the_right_films():
   assert sorted(after['ood_score']) == [4.5, 4.5, 5, 5, 5.5, 5.5]
 
 
+def test_each_angle_beyond_ten_degrees_is_in_one_band():
+  pairs = stress.changed_films(elastic(), rotation(), conditions())
+  turned = [after for name, (_, after) in pairs.items() if name.startswith('rotation')]
+  assert [sorted(set(np.abs(after['level']))) for after in turned] == [[15, 20], [25, 30], [35, 40, 45]]
+
+
 def test_three_magnitudes_never_call_unchanged_films_changed():
   pairs = stress.changed_films(elastic(), rotation(), conditions())
   assert [name for name in pairs if name.startswith('elastic')] == [
