@@ -81,9 +81,9 @@ def uncertainty_analyzer(
     charts = analyze_pictures.charts(cases, found)
 
   # Needs no labels, so it is done for a set without any, too.
-  scores = stress.scores_of(predictions.read())
-  shifted = stress.shifts({split: (scores, scores)}, stress.scores_of(calibration.read()),
-                          seeds.rng(seed, 'shift'), cfg.coverage).get(split)
+  shifted = stress.shifts(
+      {split: stress.scores_of(predictions.read())}, stress.scores_of(calibration.read()),
+      seeds.rng(seed, 'shift'), cfg.coverage).get(split)
   found['shift'] = shifted and {
       **shifted, 'strange_ids': [cases.image_id[i] for i in shifted['strange_images']]}
 
