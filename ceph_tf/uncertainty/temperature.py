@@ -68,13 +68,14 @@ def fit(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
     [L] float64 within `LIMITS`; the one of all for a landmark without any truth inside a heatmap, which
     is 1 where there is none at all.
   """
-  at_truth, pixels = log_at_truth(density, truth_px), density.shape[2] * density.shape[3]
+  at_truth = log_at_truth(density, truth_px)
+  logits = np.log(np.maximum(density, _TINY)).reshape(*density.shape[:2], -1)
 
   def nll(i, inverse):
     """Of landmark i by its 1 / T, in which it is convex: log-partition functions less a linear one."""
     known = np.isfinite(at_truth[:, i])
-    logits = np.log(np.maximum(density[known, i].reshape(-1, pixels).astype(np.float64), _TINY))
-    return (special.logsumexp(inverse * logits, axis=1) - inverse * at_truth[known, i]).sum()
+    partition = special.logsumexp(np.float64(inverse) * logits[known, i], axis=1)
+    return (partition - inverse * at_truth[known, i]).sum()
 
   landmarks = range(density.shape[1])
   common = _most_likely(lambda inverse: sum(nll(i, inverse) for i in landmarks), 1.0)

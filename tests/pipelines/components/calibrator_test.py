@@ -55,8 +55,10 @@ def rescanned(folder, ids):
 
 
 def heatmaps(folder, ids):
-  """Of half the source's size: Gaussians of SD 2 px, of image number i 2 i px right of the truth's pixel."""
-  found, (y, x) = artifact(Predictions, folder), np.mgrid[:60, :50]
+  """Of half the source's scale, with room around: Gaussians of SD 2 px, of image number i 2 i px right of the
+  truth's pixel.
+  """
+  found, (y, x) = artifact(Predictions, folder), np.mgrid[:75, :65]
   x, y = x[..., None], y[..., None]
   if not ids:
     found.write({'milliseconds_per_image': np.float32(np.nan)})  # as of an empty split
@@ -140,15 +142,15 @@ def most_probable(squares, believed=1.0):
   return np.exp(log_t[(nll + away**2 / (2 * temperature.PRIOR_LOG_SD**2 * len(squares))).argmin()])
 
 
-@pytest.mark.parametrize('duplicates, squares', [
-    ([], [0, 4, 16]),  # 0, 2 and 4 px off along x
-    ([('u', 'x3')], [0, 4])])  # a copy of a training film has no say
-def test_temperatures_are_those_of_the_validation_heatmaps(run, duplicates, squares):
+@pytest.mark.parametrize('duplicates, squares, not_one', [
+    ([], [0, 4, 16], 0.005),  # 0, 2 and 4 px off along x
+    ([('u', 'x3')], [0, 4], 0.05)])  # a copy of a training film has no say
+def test_temperatures_are_those_of_the_validation_heatmaps(run, duplicates, squares, not_one):
   common = most_probable(19 * squares)
   expected = most_probable(squares, common)
-  assert abs(expected - most_probable(squares)) > 0.01 and abs(expected - 1) > 0.02
+  assert abs(expected - most_probable(squares)) > 0.01 and abs(expected - 1) > not_one
   found = run(duplicates).temperatures
-  np.testing.assert_allclose(found[3:16], expected, rtol=0.01)  # others are cut off by the border
+  np.testing.assert_allclose(found, expected, rtol=0.002)
 
 
 @pytest.mark.parametrize('duplicates, valid', [([], []), ([(i, 'x0') for i in VALID], VALID)])
