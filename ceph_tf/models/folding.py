@@ -37,8 +37,8 @@ def fold(network: unet.Network, cfg: ModelConfig, input_cfg: InputConfig, num_he
     if part:  # of the first convolution of an up block
       kernel, bias = _folded(network.model, f'{name}_conv0')
       skipped = kernel.shape[2] - layer.input.shape[-1] if part == 'skip' else layer.input.shape[-1]
-      layer.set_weights([kernel[:, :, skipped:]] if part == 'skip' else
-                        [_enlarging(kernel[:, :, :skipped]), bias])
+      layer.set_weights([kernel[:, :, skipped:], bias] if part == 'skip' else
+                        [_enlarging(kernel[:, :, :skipped])])
     elif isinstance(layer, keras.layers.Conv2D):
       layer.set_weights(_folded(network.model, layer.name))
     elif layer.weights:  # of a variational block, of members or landmarks

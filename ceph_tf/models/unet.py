@@ -105,7 +105,7 @@ class _Builder:
     """What of a down block goes to the up block of its level."""
     if not self.splits(level):
       return x
-    return self.conv(x, self.cfg.filters[level], 3, f'up{level}_conv0_skip', use_bias=False)
+    return self.conv(x, self.cfg.filters[level], 3, f'up{level}_conv0_skip')
 
   def up(self, x, skip, level):
     """Enlarges x twice, joins it with a `skip`, and goes through the up block."""
@@ -114,7 +114,9 @@ class _Builder:
       x = layers.UpSampling2D(name=f'upsample{level}', dtype=dtype)(x)
       x = layers.Concatenate(name=f'concat{level}', dtype=dtype)([x, skip])
       return self.block(x, filters, name)
-    x = self.conv(x, filters, 4, f'{name}_conv0_up', strides=2, kind=layers.Conv2DTranspose)
+    # The bias is the skip's, where it costs nothing: passes share it, and there it is one operation with
+    # the convolution.
+    x = self.conv(x, filters, 4, f'{name}_conv0_up', strides=2, kind=layers.Conv2DTranspose, use_bias=False)
     x = layers.Add(name=f'{name}_add', dtype=dtype)([x, skip])
     x = self.relu(self.own(x, name, 0), f'{name}_relu0')
     return self.block(x, filters, name, begin=1)

@@ -55,10 +55,10 @@ class Samples(typing.NamedTuple):
 def expected_radius_px(density: tf.Tensor, points_px: tf.Tensor) -> tf.Tensor:
   """Mean distance [B, L] of densities [B, h, w, L] to points [B, L, 2], in their pixels."""
   _, height, width, _ = density.shape
-  from_x = tf.range(width, dtype=tf.float32)[None, :, None] - points_px[:, None, :, 0]
-  from_y = tf.range(height, dtype=tf.float32)[None, :, None] - points_px[:, None, :, 1]
-  distance = tf.sqrt(from_y[:, :, None, :] ** 2 + from_x[:, None, :, :] ** 2)
-  return tf.reduce_sum(density * distance, [1, 2])
+  from_x = tf.range(width, dtype=tf.float32) - points_px[..., :1]
+  from_y = tf.range(height, dtype=tf.float32) - points_px[..., 1:]
+  distance = tf.sqrt(from_y[..., :, None] ** 2 + from_x[..., None, :] ** 2)
+  return tf.reduce_sum(heatmaps.by_landmark(density) * distance, [2, 3])
 
 
 def _chunk(output: tf.Tensor, passes: int, cfg: NetworkConfig, back: Callable):
