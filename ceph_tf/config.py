@@ -479,7 +479,8 @@ class Experiment:
   `under_trained_mm`: where `--model=all` compares models, it also trains each until its validation
   MRE first falls to this. 10 mm: networks have left chance (dozens of mm) but not arrived (2 mm one
   epoch later): they find some landmarks and not others, so errors of all sizes occur.
-  `serving_precision`: of the SavedModel, `trained` for that of the training. A model that is to
+  `teachers`: each network learns what this many others of other seeds, which see what it sees and are trained
+  on the truth, believe together; 0: it learns the truth itself. `serving_precision`: of the SavedModel, `trained` for that of the training. A model that is to
   answer on another processor than it was trained on may want another one.
   """
 
@@ -487,6 +488,7 @@ class Experiment:
   preset: str = 'default'
   seed: int = 0
   under_trained_mm: float = 10.0
+  teachers: int = 0
   serving_precision: str = 'trained'
   data: DataConfig = DataConfig()
   validate: ValidateConfig = ValidateConfig()
@@ -506,6 +508,10 @@ class Experiment:
     _check(plain and not self.name.startswith('.'), 'name', self.name, 'a plain folder name')
     _check(self.under_trained_mm > 0, 'under_trained_mm', self.under_trained_mm, '> 0')
     _check(0 <= self.seed < 2**31, 'seed', self.seed, '0..2147483647')
+    _check(0 <= self.teachers <= 100, 'teachers', self.teachers, '0..100')
+    if self.teachers:
+      _check(self.train.loss == 'cross_entropy', 'train.loss', self.train.loss, 'cross_entropy with teachers')
+      _check(self.model.head == 'heatmap', 'model.head', self.model.head, 'heatmap with teachers')
     one_of('serving_precision', self.serving_precision, ('trained', *PRECISIONS))
     step = self.model.stem_stride * 2 ** (len(self.model.filters) - 1)
     for name in ('height', 'width'):

@@ -12,6 +12,7 @@ from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.calibrator import calibrator
 from pipelines.components.comparer import comparer
 from pipelines.components.cost_meter import cost_meter
+from pipelines.components.distiller import distiller
 from pipelines.components.evaluator import evaluator
 from pipelines.components.example_gen import example_gen
 from pipelines.components.example_validator import example_validator
@@ -56,15 +57,7 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
       name=f'{prefix}example_validator')
   anomalies = validator['anomalies']
 
-  # Member 0 of an ensemble is the baseline of the same seed, and so comes from the cache; the networks
-  # of a first look are those of the same experiment without a second one.
-  members = sampler.num_samples if sampler.kind == 'members' else 1
-  looks = {'trainer': (experiment.network, 'member'), 'refine_trainer': (experiment.refiner, 'refiner')}
-  trainers = [
-      trainer(examples=examples, anomalies=anomalies, cfg=cfg, seed=seeds.derive(seed, of, k),
-              name=f'{prefix}{look}_{k}' if members > 1 else f'{prefix}{look}')
-      for look, (cfg, of) in looks.items() if cfg for k in range(members)]
-  models = [node['model'] for node in trainers]
+  trainings, models = _networks(experiment, examples, anomalies, prefix)
   fit = _fit(experiment, examples, anomalies, models, prefix) if experiment.data.calibration_images else []
   if fit:
     export = calibrated_exporter(
@@ -82,7 +75,7 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
   evaluation = evaluator(
       predictions=inferrer['predictions'], examples=examples, anomalies=anomalies,
       cfg=experiment.evaluate, truth=truth, title=title, seed=seed, name=f'{prefix}evaluator')
-  nodes = [gen, validator, *trainers, *fit, export, infra, inferrer, evaluation]
+  nodes = [gen, validator, *trainings, *fit, export, infra, inferrer, evaluation]
   if destination:
     nodes.append(pusher(
         servable=servable, blessing=evaluation['blessing'], infra=blessing,
@@ -124,6 +117,34 @@ def _check_volume(experiment: Experiment) -> None:
       volumes.check_source(cfg.volume, cfg.volume_axes)
     except DataError as error:
       raise ConfigError(f'stress.volume: {error}') from None
+
+
+def _networks(experiment: Experiment, examples: Output, anomalies: Output,
+              prefix: str) -> tuple[list[Node], list[Output]]:
+  """All trainings, and the networks that answer, those of a second look behind those of the first."""
+  # Member 0 of an ensemble is the baseline of the same seed, and so comes from the cache; its members are
+  # the teachers of a student; the networks of a first look are those of the same experiment without a
+  # second one.
+  members = experiment.sampler.num_samples if experiment.sampler.kind == 'members' else 1
+  looks = {'trainer': (experiment.network, 'member'), 'refine_trainer': (experiment.refiner, 'refiner')}
+  nodes, models = [], []
+  for look, (cfg, of) in looks.items():
+    if not cfg:
+      continue
+    common = {'examples': examples, 'anomalies': anomalies, 'cfg': cfg}
+    teachers = [trainer(**common, seed=seeds.derive(experiment.seed, of, k),
+                        name=f'{prefix}{look}_teacher_{k}') for k in range(experiment.teachers)]
+    taught = [teacher['model'] for teacher in teachers]
+    answering = []
+    for k in range(members):
+      name = f'{prefix}{look}_{k}' if members > 1 else f'{prefix}{look}'
+      answering.append(
+          distiller(**common, teachers=taught, seed=seeds.derive(experiment.seed, f'{of} student', k),
+                    name=name)
+          if taught else trainer(**common, seed=seeds.derive(experiment.seed, of, k), name=name))
+    nodes += [*teachers, *answering]
+    models += [node['model'] for node in answering]
+  return nodes, models
 
 
 def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Sequence[Output],
@@ -200,11 +221,11 @@ def build_tradeoff(experiments: Sequence[Experiment], destination: str) -> list[
   meter = cost_meter(servables=found['calibrated_exporter'], examples=nodes[0]['examples'],
                      split=experiments[0].evaluate.split)
   table = tradeoff_analyzer(
-      networks=list(itertools.chain(*found['networks'])), costs=meter['costs'],
+      networks=[model for answering, teachers in found['networks'] for model in (*answering, *teachers)], costs=meter['costs'],
       evaluations=found['evaluator'], analyses=found['uncertainty_analyzer'],
       stresses=found['stress_analyzer'],
-      models='|'.join(f'{experiment.name}:{len(networks)}'
-                      for experiment, networks in zip(experiments, found['networks'], strict=True)))
+      models='|'.join(f'{experiment.name}:{len(answering)}:{len(teachers)}' for experiment, (answering, teachers)
+                      in zip(experiments, found['networks'], strict=True)))
   return [*nodes, meter, table]
 
 
@@ -214,7 +235,7 @@ _OF_EACH = {'calibrated_exporter': 'servable', 'evaluator': 'evaluation', 'uncer
 
 
 def _build_each(experiments: Sequence[Experiment], destination: str) -> tuple[list[Node], dict[str, list]]:
-  """All nodes, and the outputs `_OF_EACH`, and `networks`, of each experiment.
+  """All nodes, and of each experiment the outputs `_OF_EACH` and `networks`: those that answer, their teachers.
 
   Raises:
     ConfigError: an experiment that comes twice, or without calibration images or changed X-rays.
@@ -232,7 +253,9 @@ def _build_each(experiments: Sequence[Experiment], destination: str) -> tuple[li
     by_name = {node.name.removeprefix(f'{experiment.name}/'): node for node in mine}
     for name, output in _OF_EACH.items():
       found[name].append(by_name[name][output])
-    found['networks'].append([node['model'] for node in mine if node.component is trainer])
+    answering = list(by_name['calibrated_exporter'].inputs['models'])
+    trained = [node['model'] for node in mine if node.component in (trainer, distiller)]
+    found['networks'].append((answering, [model for model in trained if model not in answering]))
   return nodes, found
 
 

@@ -11,6 +11,12 @@ def _mean_over_known(per_landmark: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
   return tf.reduce_sum(per_landmark * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)
 
 
+def _softmax_cross_entropy(output: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+  """[B, L] of logits with densities, both [B, h, w, L]."""
+  # sum(target) = 1, so -sum(target * log_softmax) = logsumexp - sum(target * logits).
+  return tf.reduce_logsumexp(output, [1, 2]) - tf.reduce_sum(target * output, [1, 2])
+
+
 def cross_entropy(output: tf.Tensor, points_px: tf.Tensor, cfg: HeatmapConfig) -> tf.Tensor:
   """Cross-entropy of a softmax over all pixels with a Gaussian around the landmark.
 
@@ -23,18 +29,31 @@ def cross_entropy(output: tf.Tensor, points_px: tf.Tensor, cfg: HeatmapConfig) -
   Returns:
     Scalar, nats per counted landmark.
   """
-  _, height, width, landmarks = output.shape
+  _, height, width, _ = output.shape
   counted = inside = heatmaps.inside(points_px, (height, width))
   target = heatmaps.render(points_px, (height, width), cfg.target_sigma_px)
   target /= tf.reduce_sum(target, [1, 2], keepdims=True) + 1e-12
   if cfg.outside == 'uniform':
     counted = tf.reduce_all(tf.math.is_finite(points_px), -1)
     target = tf.where(inside[:, None, None], target, 1.0 / (height * width))
-  logits = tf.reshape(output, [-1, height * width, landmarks])
-  target = tf.reshape(target, [-1, height * width, landmarks])
-  # sum(target) = 1, so -sum(target * log_softmax) = logsumexp - sum(target * logits).
-  loss = tf.reduce_logsumexp(logits, 1) - tf.reduce_sum(target * logits, 1)
-  return _mean_over_known(loss, counted)
+  return _mean_over_known(_softmax_cross_entropy(output, target), counted)
+
+
+def distillation(output: tf.Tensor, taught: tf.Tensor) -> tf.Tensor:
+  """Cross-entropy of a softmax over all pixels with what other networks believe.
+
+  Of an ensemble's mean heatmap its minimum is that heatmap: one network that doubts where the members
+  disagree (Hinton, Vinyals & Dean, "Distilling the knowledge in a neural network", arXiv 1503.02531). What
+  they say of a landmark without a truth counts, too.
+
+  Args:
+    output: float32 [B, h, w, L] logits.
+    taught: float32 [B, h, w, L], densities.
+
+  Returns:
+    Scalar, nats per landmark.
+  """
+  return tf.reduce_mean(_softmax_cross_entropy(output, taught))
 
 
 def mse(output: tf.Tensor, points_px: tf.Tensor, cfg: HeatmapConfig) -> tf.Tensor:

@@ -120,7 +120,8 @@ class State:
     return [EpochReport(*row) for row in json.loads(self.progress.numpy())]
 
   @tf.function(reduce_retracing=True)
-  def train_step(self, step, batch, rate):
+  def train_step(self, step, batch, rate, taught=None):
+    """One step towards the truth or, if something is `taught`, densities [B, h, w, L], towards that."""
     cfg, seen = self.cfg, unet.seen(batch)
     points = geometry.network_to_heatmap(batch['points_px'], cfg.model.stem_stride)
     self.optimizer.learning_rate.assign(rate)
@@ -129,7 +130,7 @@ class State:
     model = self.network.model
     with tf.GradientTape() as tape:
       output = unet.run(self.network, seen, noise, training=True)
-      loss = losses.of_output(output, points, cfg)
+      loss = losses.of_output(output, points, cfg) if taught is None else losses.distillation(output, taught)
       loss += cfg.train.kl_weight / self.num_images * layers.kl_nats(model)
     self.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
     done = tf.cast(step, tf.float32)
@@ -164,7 +165,8 @@ def _nanmean(values: tf.Tensor) -> float:
 
 def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmarks: int,
         cfg: NetworkConfig, seed: int, directory: pathlib.Path,
-        on_epoch: Callable[[EpochReport, keras.Model], None]) -> list[EpochReport]:
+        on_epoch: Callable[[EpochReport, keras.Model], None],
+        teach: Callable[[int, list[tf.Tensor]], tf.Tensor] | None = None) -> list[EpochReport]:
   """Trains one network, or goes on where a killed call stopped.
 
   Args:
@@ -176,6 +178,7 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
     directory: holds the checkpoint while training; a later call with the same
       arguments resumes from it.
     on_epoch: called after each epoch with its report and the averaged model.
+    teach: number of the step and what the network sees -> densities to be learned instead of the truth.
 
   Returns:
     The history; `directory/model.weights.h5` then holds the trained weights.
@@ -195,7 +198,7 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
   batches = iter(data_input.training(train_set, num_examples, cfg.augment, cfg.crop,
                                      cfg.train.batch_size, seed, first_step=len(history) * steps_per_epoch))
   while not finished(cfg.train, history):
-    report = _epoch(state, batches, validation_set, steps_per_epoch, history)
+    report = _epoch(state, batches, validation_set, steps_per_epoch, history, teach)
     history.append(report)
     if report is _best(history):
       for best, weight in zip(state.best, state.average.model.weights, strict=True):
@@ -210,15 +213,17 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
   return history
 
 
-def _epoch(state: State, batches, validation_set, steps_per_epoch: int,
-           history: list[EpochReport]) -> EpochReport:
+def _epoch(state: State, batches, validation_set, steps_per_epoch: int, history: list[EpochReport],
+           teach: Callable | None) -> EpochReport:
   cfg, start, waiting, total = state.cfg.train, time.monotonic(), 0.0, []
   for step in range(len(history) * steps_per_epoch, (len(history) + 1) * steps_per_epoch):
     asked = time.monotonic()
     _, batch = next(batches)
     waiting += time.monotonic() - asked
     rate = learning_rate(cfg, step, steps_per_epoch, history)
-    total.append(state.train_step(tf.constant(step, tf.int64), batch, tf.constant(rate, tf.float32)))
+    taught = teach(step, unet.seen(batch)) if teach else None
+    total.append(state.train_step(
+        tf.constant(step, tf.int64), batch, tf.constant(rate, tf.float32), taught))
   loss = float(tf.reduce_mean(total))
   epoch = len(history) + 1
   if not math.isfinite(loss):

@@ -4,14 +4,13 @@ import dataclasses
 import json
 
 from ceph_tf import seeds
-from ceph_tf.config import NetworkConfig, SamplerConfig
-from ceph_tf.models import folding, unet
+from ceph_tf.config import SamplerConfig
 from ceph_tf.serving.predictor import Predictor
 from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty import refinement
 from pipelines.artifacts import Calibration, ServableModel, TrainedModel
-from pipelines.components.trainer import read_network
-from pipelines.dsl import ComponentError, In, Out, component
+from pipelines.dsl import In, Out, component
+from pipelines.trained import look, read_network
 
 
 @component
@@ -49,10 +48,10 @@ def calibrated_exporter(models: In[list[TrainedModel]], calibration: In[Calibrat
 def _export(models: list[TrainedModel], servable: ServableModel, sampler: SamplerConfig, seed: int,
             precision: str, fitted: fitting.Fitted | None) -> None:
   described = [(model, *read_network(model)) for model in models]
-  networks, cfg, names = _look([one for one in described if not one[1].crop.size_px], precision)
+  networks, cfg, names = look([one for one in described if not one[1].crop.size_px], precision)
   of_crops, second = [one for one in described if one[1].crop.size_px], None
   if of_crops:
-    found, second_cfg, _ = _look(of_crops, precision)
+    found, second_cfg, _ = look(of_crops, precision)
     second = refinement.refiner(found, second_cfg, cfg)
   sampler_seed = seeds.derive(seed, 'sampler')
   Predictor(networks, cfg, sampler, sampler_seed, fitted, second).export(servable.saved_model)
@@ -64,26 +63,3 @@ def _export(models: list[TrainedModel], servable: ServableModel, sampler: Sample
   if fitted is not None:
     (extra / 'calibration.json').write_text(
         json.dumps(fitting.summary(fitted, names), indent=2), 'utf-8')
-
-
-def _look(described: list[tuple[TrainedModel, NetworkConfig, list[str]]],
-          precision: str) -> tuple[list[unet.Network], NetworkConfig, list[str]]:
-  """The networks of one look as they are served, their configuration and landmark names.
-
-  Args:
-    described: each model with what `read_network` says of it.
-    precision: as for `exporter`.
-  """
-  first, cfg, names = described[0]
-  for model, *other in described:
-    if other != [cfg, names]:
-      raise ComponentError(f'{model.path} has another configuration than {first.path}; '
-                           'the members of an ensemble may differ by their seed only')
-  precision = cfg.train.precision if precision == 'trained' else precision
-  shape = (cfg.model, cfg.seen, cfg.heatmaps(len(names)), precision)
-  networks = []
-  for model, *_ in described:
-    network = unet.build(*shape, seed=0)
-    network.model.load_weights(model.path / 'model.weights.h5')
-    networks.append(folding.fold(network, *shape))
-  return networks, cfg, names

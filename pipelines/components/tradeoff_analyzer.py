@@ -16,20 +16,21 @@ def tradeoff_analyzer(networks: In[list[TrainedModel]], costs: In[Costs], evalua
   """Writes `tradeoff.json` (see `ceph_tf.evaluation.tradeoff`), `tradeoff.html` and `figures/`.
 
   Args:
-    networks: all of the first model, then all of the second, and so on.
+    networks: all of the first model, those that answer before those that only taught them, then all of the
+      second, and so on.
     costs: of the models' SavedModels.
     evaluations, analyses, stresses: of each model.
     table: the page.
-    models: name and number of networks of each, as in 'baseline:1|ensemble:5'.
+    models: name and number of either of each, as in 'baseline:1:0|distilled:1:5'.
   """
-  named = [(name, int(count)) for name, count in (one.split(':') for one in models.split('|'))]
+  names, *counts = zip(*(one.split(':') for one in models.split('|')), strict=True)
   rest, spent = list(networks), []
-  for (_, count), cost in zip(named, costs.read()['models'], strict=True):
-    mine, rest = rest[:count], rest[count:]
-    spent.append({'networks': count, 'parameters': sum(_parameters(one) for one in mine),
+  for answering, teachers, cost in zip(*(map(int, row) for row in counts), costs.read()['models'], strict=True):
+    mine, rest = rest[:answering + teachers], rest[answering + teachers:]
+    spent.append({'networks': answering, 'parameters': sum(_parameters(one) for one in mine[:answering]),
                   'training_minutes': sum(_minutes(one) for one in mine), **cost})
   found = evaluate.plain(tradeoff.tradeoff(
-      [name for name, _ in named], spent, [one.read() for one in evaluations],
+      names, spent, [one.read() for one in evaluations],
       [one.read() for one in analyses], [one.read() for one in stresses]))
   table.write(found)
   pictures = tradeoff.charts(found)

@@ -4,10 +4,10 @@ import dataclasses
 import json
 import math
 import sys
+from collections.abc import Callable
 
 from tqdm import tqdm
 
-from ceph_tf import overrides
 from ceph_tf.config import NetworkConfig
 from ceph_tf.data import examples as example_files
 from ceph_tf.data import input as data_input
@@ -35,6 +35,12 @@ def trainer(examples: In[Examples], anomalies: In[Anomalies], model: Out[Trained
     ConfigError, DataError: see `train.fit`.
   """
   del anomalies
+  learn(examples, model, cfg, seed, context)
+
+
+def learn(examples: Examples, model: TrainedModel, cfg: NetworkConfig, seed: int, context: Context,
+          teach: Callable | None = None) -> None:
+  """Fills `model`, as `trainer` says; `teach`: see `train.fit`."""
   schema = example_files.read_schema(examples.path)
   example_files.check_truth(schema, cfg.train.truth)
   names = schema['landmark_names']
@@ -49,19 +55,13 @@ def trainer(examples: In[Examples], anomalies: In[Anomalies], model: Out[Trained
       bar.update(report.epoch - bar.n)
       bar.set_postfix_str(_summary(report, bar))
       board.write(report, network)
-    history = train.fit(train_set, validation_set, len(names), cfg, seed, model.path, on_epoch)
+    history = train.fit(train_set, validation_set, len(names), cfg, seed, model.path, on_epoch, teach)
   board.close(history)
   (model.path / 'network.json').write_text(json.dumps(
       {'cfg': dataclasses.asdict(cfg), 'seed': seed, 'landmark_names': names}, indent=2), 'utf-8')
   (model.path / 'history.json').write_text(
       json.dumps([report._asdict() for report in history], indent=2), 'utf-8')
   train.forget(model.path)
-
-
-def read_network(model: TrainedModel) -> tuple[NetworkConfig, list[str]]:
-  """The configuration and landmark names of a trained network."""
-  stored = json.loads((model.path / 'network.json').read_text('utf-8'))
-  return overrides.from_json(json.dumps(stored['cfg']), NetworkConfig), stored['landmark_names']
 
 
 def _bar(node: str, epochs: int) -> tqdm:

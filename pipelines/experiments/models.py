@@ -46,6 +46,12 @@ EXPERIMENTS = {
     },
     # The baseline's network, which is trained once for both, behind a few views.
     'views': {preset: ['sampler.kind=views', 'sampler.num_samples=5'] for preset in PRESETS},
+    # One network that learned the mean heatmap of those of the ensemble, which are trained once for both.
+    'distilled': {
+        'default': ['teachers=5'],
+        'precise': ['teachers=5'],
+        'smoke': ['teachers=2'],
+    },
     # One network that regresses a covariance; with an ensemble's or dropout's fields, many.
     'gaussian': {preset: ['model.name=gaussian', 'model.head=gaussian']
                  for preset in ('default', 'thesis', 'smoke')},

@@ -21,8 +21,9 @@ from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.exporter import calibrated_exporter, exporter
 from pipelines.components.heatmap_inferrer import heatmap_inferrer
 from pipelines.components.infra_validator import compare, infra_validator
-from pipelines.components.trainer import read_network, trainer
+from pipelines.components.trainer import trainer
 from pipelines.dsl import ComponentError, Context
+from pipelines.trained import read_network
 
 CFG = override(Experiment(), [
     'input.height=32', 'input.width=32', 'model.filters=4,8', 'train.epochs=2', 'train.truth=truth',

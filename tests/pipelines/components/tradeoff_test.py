@@ -18,12 +18,38 @@ def test_the_graph_of_several_models_ends_in_their_table():
   names = [node.name for node in nodes]
   assert len(set(names)) == len(names) and names[-2:] == ['cost_meter', 'tradeoff_analyzer']
   table = nodes[-1]
-  assert table.params['models'] == 'baseline:1|ensemble:2'
+  assert table.params['models'] == 'baseline:1:0|ensemble:2:0'
   assert [one.node.name for one in table.inputs['networks']] == [
       'baseline/trainer', 'ensemble/trainer_0', 'ensemble/trainer_1']
   assert [one.node.name for one in nodes[-2].inputs['servables']] == [
       'baseline/calibrated_exporter', 'ensemble/calibrated_exporter']
   assert len(table.inputs['stresses']) == 2
+
+
+def test_teachers_cost_their_training_and_come_behind_the_network_that_answers():
+  nodes = pipeline.build_tradeoff(resolved(['ensemble', 'distilled']), '')
+  table = nodes[-1]
+  assert table.params['models'] == 'ensemble:2:0|distilled:1:2'
+  assert [one.node.name for one in table.inputs['networks'][2:]] == [
+      'distilled/trainer', 'distilled/trainer_teacher_0', 'distilled/trainer_teacher_1']
+  by_name = {node.name: node for node in nodes}
+  # The teachers are the members of the ensemble, and so come from the cache.
+  for k in range(2):
+    member, teacher = by_name[f'ensemble/trainer_{k}'], by_name[f'distilled/trainer_teacher_{k}']
+    assert (member.component, member.params) == (teacher.component, teacher.params)
+  student = by_name['distilled/trainer']
+  assert student.params['seed'] not in {by_name[f'ensemble/trainer_{k}'].params['seed'] for k in range(2)}
+  assert [one.node.name for one in by_name['distilled/calibrated_exporter'].inputs['models']] == [student.name]
+
+
+def test_a_second_look_has_teachers_of_its_own():
+  nodes = pipeline.build(experiments.resolve('distilled', 'precise', ['teachers=2'], '', '', 0), '')
+  by_name = {node.name: node for node in nodes}
+  second = by_name['refine_trainer']
+  assert [one.node.name for one in second.inputs['teachers']] == ['refine_trainer_teacher_0',
+                                                                 'refine_trainer_teacher_1']
+  assert second.params['cfg'] == by_name['refine_trainer_teacher_0'].params['cfg']
+  assert [one.node.name for one in by_name['calibrated_exporter'].inputs['models']] == ['trainer', 'refine_trainer']
 
 
 @pytest.mark.parametrize('models,overrides,words', [
