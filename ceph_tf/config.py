@@ -479,9 +479,10 @@ class Experiment:
   `under_trained_mm`: where `--model=all` compares models, it also trains each until its validation
   MRE first falls to this. 10 mm: networks have left chance (dozens of mm) but not arrived (2 mm one
   epoch later): they find some landmarks and not others, so errors of all sizes occur.
-  `teachers`: each network learns what this many others of other seeds, which see what it sees and are trained
-  on the truth, believe together; 0: it learns the truth itself. `serving_precision`: of the SavedModel, `trained` for that of the training. A model that is to
-  answer on another processor than it was trained on may want another one.
+  `teachers`: a network learns what this many others, which differ by their seeds and are trained on the
+  truth, believe together; 0: it learns the truth itself. `serving_precision`: of the SavedModel, `trained`
+  for that of the training. A model that is to answer on another processor than it was trained on may want
+  another one.
   """
 
   name: str = 'baseline'

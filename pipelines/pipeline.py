@@ -221,11 +221,12 @@ def build_tradeoff(experiments: Sequence[Experiment], destination: str) -> list[
   meter = cost_meter(servables=found['calibrated_exporter'], examples=nodes[0]['examples'],
                      split=experiments[0].evaluate.split)
   table = tradeoff_analyzer(
-      networks=[model for answering, teachers in found['networks'] for model in (*answering, *teachers)], costs=meter['costs'],
+      networks=[model for mine in found['networks'] for model in itertools.chain(*mine)],
+      costs=meter['costs'],
       evaluations=found['evaluator'], analyses=found['uncertainty_analyzer'],
       stresses=found['stress_analyzer'],
-      models='|'.join(f'{experiment.name}:{len(answering)}:{len(teachers)}' for experiment, (answering, teachers)
-                      in zip(experiments, found['networks'], strict=True)))
+      models='|'.join(f'{experiment.name}:{len(answering)}:{len(teachers)}' for
+                      experiment, (answering, teachers) in zip(experiments, found['networks'], strict=True)))
   return [*nodes, meter, table]
 
 
@@ -235,7 +236,7 @@ _OF_EACH = {'calibrated_exporter': 'servable', 'evaluator': 'evaluation', 'uncer
 
 
 def _build_each(experiments: Sequence[Experiment], destination: str) -> tuple[list[Node], dict[str, list]]:
-  """All nodes, and of each experiment the outputs `_OF_EACH` and `networks`: those that answer, their teachers.
+  """All nodes, and of each experiment the outputs `_OF_EACH` and `networks`: those that answer, and teachers.
 
   Raises:
     ConfigError: an experiment that comes twice, or without calibration images or changed X-rays.

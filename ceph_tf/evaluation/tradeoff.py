@@ -5,8 +5,9 @@ Schema of `tradeoff.json` (lengths in mm, rates are fractions; an unknown figure
     schema_version  1
     truth, split    of all models
     models          name ->
-      cost            networks, parameters (of all networks that answer together), training_minutes (likewise,
-                      and of their teachers), milliseconds_per_image and its milliseconds_range, peak_memory_mib
+      cost            networks, parameters (of all networks that answer together), training_minutes
+                      (likewise, and of their teachers), milliseconds_per_image and its
+                      milliseconds_range, peak_memory_mib
       subsets         `official`, and `leak_free` where films repeat -> images, mre_mm, sdr_2mm; nll_nats
                       (of the truths, mean heatmap as a density per mm^2, tempered), nll_untempered_nats,
                       ece; `best` (the measure with the least AURC) and its spearman_within, auroc_gross,

@@ -25,7 +25,8 @@ def tradeoff_analyzer(networks: In[list[TrainedModel]], costs: In[Costs], evalua
   """
   names, *counts = zip(*(one.split(':') for one in models.split('|')), strict=True)
   rest, spent = list(networks), []
-  for answering, teachers, cost in zip(*(map(int, row) for row in counts), costs.read()['models'], strict=True):
+  counts = [map(int, row) for row in counts]
+  for answering, teachers, cost in zip(*counts, costs.read()['models'], strict=True):
     mine, rest = rest[:answering + teachers], rest[answering + teachers:]
     spent.append({'networks': answering, 'parameters': sum(_parameters(one) for one in mine[:answering]),
                   'training_minutes': sum(_minutes(one) for one in mine), **cost})

@@ -102,14 +102,16 @@ def test_a_landmark_outside_teaches_not_to_know_it_where_that_is_asked():
       known, rel=1e-4)
 
 
-def test_a_student_is_told_by_the_cross_entropy_and_is_best_as_the_mean_of_its_teachers():
+def test_what_is_distilled_is_the_mean_of_the_teachers():
   rng = seeds.rng(1)
-  first, second = (rng.dirichlet(np.full(np.prod(_SIZE), 0.1), (2, 3)).transpose(0, 2, 1).reshape(2, *_SIZE, 3)
-                   for _ in range(2))
+  drawn = rng.dirichlet(np.full(np.prod(_SIZE), 0.1), (2, 3, 4)).reshape(2, 3, 4, *_SIZE)
+  first, second = drawn.transpose(0, 1, 3, 4, 2)
   output = rng.normal(size=first.shape)
-  expected = np.mean([_cross_entropy(output[b, :, :, k], first[b, :, :, k]) for b in range(2) for k in range(3)])
-  assert float(losses.distillation(tf.constant(output), tf.constant(first))) == pytest.approx(expected, rel=1e-6)
+  expected = np.mean([_cross_entropy(output[b, :, :, k], first[b, :, :, k])
+                      for b in range(3) for k in range(4)])
+  found = losses.distillation(tf.constant(output), tf.constant(first))
+  assert float(found) == pytest.approx(expected, rel=1e-6)
   best = tf.Variable(np.log((first + second) / 2))
   with tf.GradientTape() as tape:
-    both = losses.distillation(best, tf.constant(first)) + losses.distillation(best, tf.constant(second))
+    both = sum(losses.distillation(best, tf.constant(one)) for one in (first, second))
   assert np.abs(tape.gradient(both, best)).max() < 1e-9

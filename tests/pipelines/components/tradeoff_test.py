@@ -39,17 +39,19 @@ def test_teachers_cost_their_training_and_come_behind_the_network_that_answers()
     assert (member.component, member.params) == (teacher.component, teacher.params)
   student = by_name['distilled/trainer']
   assert student.params['seed'] not in {by_name[f'ensemble/trainer_{k}'].params['seed'] for k in range(2)}
-  assert [one.node.name for one in by_name['distilled/calibrated_exporter'].inputs['models']] == [student.name]
+  exported = by_name['distilled/calibrated_exporter'].inputs['models']
+  assert [one.node.name for one in exported] == [student.name]
 
 
 def test_a_second_look_has_teachers_of_its_own():
   nodes = pipeline.build(experiments.resolve('distilled', 'precise', ['teachers=2'], '', '', 0), '')
   by_name = {node.name: node for node in nodes}
   second = by_name['refine_trainer']
-  assert [one.node.name for one in second.inputs['teachers']] == ['refine_trainer_teacher_0',
-                                                                 'refine_trainer_teacher_1']
+  teachers = ['refine_trainer_teacher_0', 'refine_trainer_teacher_1']
+  assert [one.node.name for one in second.inputs['teachers']] == teachers
   assert second.params['cfg'] == by_name['refine_trainer_teacher_0'].params['cfg']
-  assert [one.node.name for one in by_name['calibrated_exporter'].inputs['models']] == ['trainer', 'refine_trainer']
+  exported = by_name['calibrated_exporter'].inputs['models']
+  assert [one.node.name for one in exported] == ['trainer', 'refine_trainer']
 
 
 @pytest.mark.parametrize('models,overrides,words', [
