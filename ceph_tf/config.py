@@ -513,6 +513,7 @@ class Experiment:
     if self.teachers:
       _check(self.train.loss == 'cross_entropy', 'train.loss', self.train.loss, 'cross_entropy with teachers')
       _check(self.model.head == 'heatmap', 'model.head', self.model.head, 'heatmap with teachers')
+      _check(self.model.members == 0, 'model.members', self.model.members, '0 with teachers')
     one_of('serving_precision', self.serving_precision, ('trained', *PRECISIONS))
     step = self.model.stem_stride * 2 ** (len(self.model.filters) - 1)
     for name in ('height', 'width'):

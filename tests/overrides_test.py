@@ -74,7 +74,7 @@ def test_a_malformed_override_is_refused(assignment):
     ('refine.crop.landmarks', '0', '>= 1'), ('refine.dropout_at', 'down9', 'down3'),
     ('refine.filters', '8', 'two or more'), ('refine.epochs', '0', '>= 1'),
     ('name', '.x', 'plain folder name'), ('evaluate.min_sdr_4mm', '1.5', '0..1'),
-    ('heatmap.window_px', '0', '>= 1')])
+    ('heatmap.window_px', '0', '>= 1'), ('teachers', '-1', '0..100')])
 def test_a_value_out_of_range_is_refused_with_field_value_and_range(field, value, said):
   with pytest.raises(ConfigError) as error:
     overrides.override(Experiment(), [f'{field}={value}'])
@@ -118,6 +118,15 @@ def test_passes_need_noise_of_some_kind():
 def test_a_second_look_that_does_not_fit_the_first_is_refused(fields, said):
   with pytest.raises(ConfigError, match=said):
     overrides.override(Experiment(), ['refine.scale=2', *fields])
+
+
+@pytest.mark.parametrize('fields, said', [
+    (['train.loss=mse'], "train.loss='mse': allowed is cross_entropy with teachers"),
+    (['model.head=gaussian'], "model.head='gaussian': allowed is heatmap with teachers"),
+    (['model.members=2', 'model.members_at=up0'], 'model.members=2: allowed is 0 with teachers')])
+def test_what_teachers_cannot_teach_is_refused(fields, said):
+  with pytest.raises(ConfigError, match=said):
+    overrides.override(Experiment(), ['teachers=2', *fields])
 
 
 @pytest.mark.parametrize('field, value, hint', [

@@ -5,9 +5,10 @@ import pytest
 from ceph_tf.config import ConfigError
 from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, resolve
 
-TWO_LOOKS = ('baseline', 'mc_dropout', 'ensemble', 'views')
+TWO_LOOKS = ('baseline', 'mc_dropout', 'ensemble', 'views', 'distilled')
 COMBINATIONS = [(model, preset, dataset) for model, preset, dataset in itertools.product(
-    EXPERIMENTS, PRESETS, DATASETS) if preset != 'precise' or model in TWO_LOOKS]
+    EXPERIMENTS, PRESETS, DATASETS)
+    if (preset != 'precise' or model in TWO_LOOKS) and (preset, model) != ('thesis', 'distilled')]
 
 
 @pytest.mark.parametrize('model,preset,dataset', COMBINATIONS)
@@ -15,14 +16,22 @@ def test_every_combination_is_an_experiment(model, preset, dataset):
   experiment = resolve(model, preset, [], dataset, '' if dataset == 'phantom' else '/data', 3)
   assert (experiment.name, experiment.preset, experiment.seed) == (model, preset, 3)
   kinds = {'baseline': 'one', 'mc_dropout': 'passes', 'flipout': 'passes', 'film_ensemble': 'passes',
-           'ensemble': 'members', 'views': 'views', 'film_views': 'views', 'gaussian': 'one'}
+           'ensemble': 'members', 'views': 'views', 'film_views': 'views', 'gaussian': 'one',
+           'distilled': 'one'}
   assert experiment.sampler.kind == kinds[model]
   assert bool(experiment.refiner) == (preset == 'precise')
 
 
-def test_members_of_an_ensemble_are_baselines():
-  ensemble, baseline = (resolve(m, 'default', [], '', '', 0) for m in ('ensemble', 'baseline'))
-  assert ensemble.network == baseline.network
+@pytest.mark.parametrize('model', ['ensemble', 'distilled'])
+def test_members_of_an_ensemble_and_students_are_baselines(model):
+  one, baseline = (resolve(m, 'default', [], '', '', 0) for m in (model, 'baseline'))
+  assert one.network == baseline.network
+
+
+def test_a_student_has_as_many_teachers_as_the_ensemble_has_members():
+  for preset in ('default', 'precise', 'smoke'):
+    student, ensemble = (resolve(m, preset, [], '', '', 0) for m in ('distilled', 'ensemble'))
+    assert student.teachers == ensemble.sampler.num_samples
 
 
 def test_the_first_look_of_the_precise_preset_is_the_default():
@@ -59,7 +68,9 @@ def test_the_thesis_is_configured_as_published():
     (('mc_dropuot', 'default', [], '', '', 0), "did you mean 'mc_dropout'"),
     (('baseline', 'defualt', [], '', '', 0), "did you mean 'default'"),
     (('flipout', 'precise', [], '', '', 0),
-     "--preset=precise --model='flipout': allowed is baseline, ensemble, mc_dropout, views"),
+     "--preset=precise --model='flipout': allowed is baseline, distilled, ensemble, mc_dropout, views"),
+    (('distilled', 'thesis', [], '', '', 0),
+     "--preset=thesis --model='distilled': allowed is baseline, ensemble, film_ensemble"),
     (('baseline', 'default', [], 'isbi', '', 0), 'isbi2015'),
     (('baseline', 'default', [], 'phantom', '/data', 0), 'reads no files'),
 ])
