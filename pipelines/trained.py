@@ -16,7 +16,7 @@ def read_network(model: TrainedModel) -> tuple[NetworkConfig, list[str]]:
 
 
 def look(described: list[tuple[TrainedModel, NetworkConfig, list[str]]],
-          precision: str) -> tuple[list[unet.Network], NetworkConfig, list[str]]:
+         precision: str) -> tuple[list[unet.Network], NetworkConfig, list[str]]:
   """The networks of one look, arranged for inference, their configuration and landmark names.
 
   Args:
