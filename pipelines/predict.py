@@ -19,6 +19,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from ceph_tf.config import ConfigError
+from ceph_tf.data.dicom import SPACINGS_MM
 from ceph_tf.data.records import DataError
 from pipelines import console
 
@@ -32,7 +33,6 @@ _SPACING_MM = flags.DEFINE_float(
     'spacing_mm', None, 'mm per pixel of images that do not state it; without it they have no lengths.')
 _REPORT = flags.DEFINE_bool('report', False, 'Also write report.html, a page that needs nothing else.')
 
-_SPACINGS_MM = 1e-6, 1e6  # beyond, squares of lengths are no float32
 USER_ERRORS = (ConfigError, DataError, OSError)
 
 
@@ -64,15 +64,18 @@ def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
     if not flag.value:  # an unset shell variable, which is not the default
       raise ConfigError(f'--{flag.name} is empty; give it a value or leave it out')
   spacing_mm, out = _SPACING_MM.value, pathlib.Path(_OUT.value)
-  if spacing_mm is not None and not _SPACINGS_MM[0] <= spacing_mm <= _SPACINGS_MM[1]:
+  if spacing_mm is not None and not SPACINGS_MM[0] <= spacing_mm <= SPACINGS_MM[1]:
     raise ConfigError(f'--spacing_mm={spacing_mm:g}: allowed is a number above 0, the mm per pixel '
-                      f'({_SPACINGS_MM[0]:g} to {_SPACINGS_MM[1]:g})')
+                      f'({SPACINGS_MM[0]:g} to {SPACINGS_MM[1]:g})')
   if out.exists() and not out.is_dir():
     raise ConfigError(f'--out={out}: there is a file of this name; allowed is a folder')
   with console.silent_stderr():
     from ceph_tf.serving import intake, predictions, saved_model
   sources = intake.find(paths, out)
   folder = newest_model(pathlib.Path(_SAVED_MODEL.value))
+  out.mkdir(parents=True, exist_ok=True)
+  if not os.access(out, os.W_OK | os.X_OK):  # better said before the model is loaded
+    raise ConfigError(f'--out={out}: nothing can be written there; allowed is a folder of yours')
   with console.silent_stderr():
     model = saved_model.load(folder)
   ctrl_c.check()

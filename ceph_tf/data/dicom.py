@@ -25,9 +25,13 @@ from ceph_tf.data.records import DataError
 MAGIC = b'DICM'  # at byte 128
 MODALITIES = ('CR', 'DX', 'PX', 'RG', 'IO', 'XA', 'RF', 'OT', 'SC')  # OT, SC: what was scanned
 _INSTALL = "pip install 'ceph_tf[medical]'"
+_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _DEFLATED = b'1.2.840.10008.1.2.1.99'
 _COLOURS = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')  # pydicom makes RGB of all
 _SQUARE = 1e-3  # by how much the two sides of a pixel may differ
+SPACINGS_MM = (1e-6, 1e6)  # what lies beyond is no pixel of a film, and its square no float32
+_MAGNIFICATIONS = (1, 10)
+NO_SPACING = 'unknown: the DICOM file states none'
 
 
 class Film(typing.NamedTuple):
@@ -95,7 +99,7 @@ def spacing(dataset) -> tuple[float, str]:
     return _in_patient(dataset, detector)
   if film is not None:
     return film, 'NominalScannedPixelSpacing: on the scanned film, not corrected for magnification'
-  return math.nan, 'unknown: the DICOM file states none'
+  return math.nan, NO_SPACING
 
 
 def _in_patient(dataset, detector_mm: float) -> tuple[float, str]:
@@ -103,9 +107,10 @@ def _in_patient(dataset, detector_mm: float) -> tuple[float, str]:
   factor = dataset.get(name)
   if factor is None:
     return detector_mm, 'ImagerPixelSpacing: at the detector, not corrected for magnification'
-  if not (math.isfinite(factor) and factor >= 1):
+  low, high = _MAGNIFICATIONS
+  if not low <= factor <= high:
     return detector_mm, (f'ImagerPixelSpacing: at the detector, not corrected for magnification; '
-                         f'{name}={_text(dataset, name)} is below 1')
+                         f'{name}={_text(dataset, name)} is not within {low} to {high}')
   return detector_mm / float(factor), f'ImagerPixelSpacing, divided by a magnification of {float(factor):g}'
 
 
@@ -118,7 +123,7 @@ def _length(dataset, name: str) -> float | None:
     sides = [float(side) for side in ([value] if isinstance(value, str) else value)]
   except (TypeError, ValueError):
     return math.nan
-  if len(sides) != 2 or not all(math.isfinite(side) and side > 0 for side in sides):
+  if len(sides) != 2 or not all(SPACINGS_MM[0] <= side <= SPACINGS_MM[1] for side in sides):
     return math.nan
   if abs(sides[0] - sides[1]) > _SQUARE * sides[0]:
     raise DataError(f'{name}={_text(dataset, name)}: the pixels are not square; '
@@ -153,10 +158,11 @@ def _pydicom():
 def _errors_of_pydicom() -> Iterator[None]:
   """Whatever pydicom and its decoders raise on damaged files, which may be anything, is a `DataError`.
 
-  Their warnings are off meanwhile.
+  What they log and warn of goes nowhere meanwhile.
   """
-  logger = logging.getLogger('pydicom')
-  before, logger.disabled = logger.disabled, True
+  logger = logging.getLogger('pydicom')  # the loggers of its modules hand on to it
+  before = logger.handlers, logger.propagate
+  logger.handlers, logger.propagate = [logging.NullHandler()], False
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')
@@ -167,7 +173,7 @@ def _errors_of_pydicom() -> Iterator[None]:
     words = ' '.join(f'{type(error).__name__}: {error}'.split())[:160]
     raise DataError(f'the DICOM file is damaged; {words}') from None
   finally:
-    logger.disabled = before
+    logger.handlers, logger.propagate = before
 
 
 def _parsed(pydicom, data: bytes):
@@ -179,10 +185,13 @@ def _parsed(pydicom, data: bytes):
 
 
 def _check_kind(dataset) -> None:
-  if dataset.get('Modality') not in MODALITIES:
+  modality = dataset.get('Modality')
+  if modality is None and 'PixelData' not in dataset:  # where pydicom meets the end it keeps silent
+    raise DataError('the DICOM file is truncated, or holds neither an image (PixelData) nor a Modality')
+  if modality not in MODALITIES:
     raise DataError(f'Modality={_text(dataset, "Modality")}: allowed are X-rays: {", ".join(MODALITIES)}')
   if 'PixelData' not in dataset:
-    raise DataError('the DICOM file holds no image (PixelData)')
+    raise DataError('the DICOM file holds no image (PixelData), or is truncated before it')
   frames = int(dataset.get('NumberOfFrames') or 1)
   if frames != 1:
     raise DataError(f'NumberOfFrames={frames}: allowed is one image')
@@ -206,7 +215,12 @@ def _check_size(pydicom, dataset, max_pixels: int) -> None:
   if rows < 1 or columns < 1 or rows * columns > max_pixels:
     raise DataError(f'the DICOM image is {columns} x {rows} pixels; allowed are 1 to {max_pixels}')
   if dataset.file_meta.TransferSyntaxUID.is_compressed:
-    inner = _codestream_size(pydicom.encaps.get_frame(dataset.PixelData, 0, number_of_frames=1))
+    frame = pydicom.encaps.get_frame(dataset.PixelData, 0, number_of_frames=1)
+    # Decoders of JPEG fill what is missing with gray; fragments are padded to an even length.
+    if frame.startswith(_JPEG) and not frame.rstrip(b'\0\xff').endswith(_JPEG_END):
+      raise DataError(f'the compressed image is truncated: no end-of-image marker at the end of {len(frame)} '
+                      'bytes')
+    inner = _codestream_size(frame)
     if inner not in (None, (rows, columns)):
       raise DataError(f'the compressed image is {inner[1]} x {inner[0]} pixels, but Columns x Rows is '
                       f'{columns} x {rows}')
@@ -215,7 +229,7 @@ def _check_size(pydicom, dataset, max_pixels: int) -> None:
 def _codestream_size(data: bytes) -> tuple[int, int] | None:
   """Rows and columns by the header of a JPEG (also lossless, LS) or JPEG 2000 image; None for others."""
   at = 2
-  while data[:2] == b'\xff\xd8' and len(data) >= at + 9 and data[at] == 0xFF:
+  while data.startswith(_JPEG) and len(data) >= at + 9 and data[at] == 0xFF:
     marker, length = data[at + 1], int.from_bytes(data[at + 2:at + 4])
     if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) or marker == 0xF7:  # F7: JPEG-LS
       return int.from_bytes(data[at + 5:at + 7]), int.from_bytes(data[at + 7:at + 9])

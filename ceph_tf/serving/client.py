@@ -11,6 +11,7 @@ import http.client
 import itertools
 import json
 import socket
+import ssl
 import threading
 import time
 import urllib.parse
@@ -31,6 +32,8 @@ ADVICE = {
 }
 _PASSING = ('unavailable',)
 _PAUSE_S = 0.2  # before the first repetition; twice as long before each further one
+_DAY_S = 86400.0
+_MAX_BYTES = 2**27  # of an answer: thousands of images
 
 
 class ServingError(Exception):
@@ -55,8 +58,9 @@ class Client:
   """What both clients do; they differ in `_predict` and `_status`, which ask once."""
 
   def __init__(self, model: str, version: int | None, timeout_s: float, retries: int):
-    if not timeout_s > 0 or retries < 0:
-      raise ValueError(f'timeout_s={timeout_s}, retries={retries}: allowed are seconds > 0 and counts >= 0')
+    if not 0 < timeout_s <= _DAY_S or retries < 0:
+      raise ValueError(f'timeout_s={timeout_s}, retries={retries}: allowed are seconds > 0, up to a day, and '
+                       'counts >= 0')
     self.model, self.version, self.timeout_s, self.retries = model, version, timeout_s, retries
 
   def predict(self, image_bytes: Sequence[bytes],
@@ -148,6 +152,8 @@ class RestClient(Client):
       predictions = answer['predictions']
       if len(predictions) != len(files):
         raise ValueError(f'{len(predictions)} predictions for {len(files)} images')
+      if not all(isinstance(one, dict) and 'status' in one for one in predictions):
+        raise ValueError('a prediction without status')
       return {name: _array([one[name] for one in predictions]) for name in predictions[0]}
     except (KeyError, TypeError, ValueError) as error:
       raise ServingError('no_sense', asked, f'an answer without sense: {error!r}') from error
@@ -175,7 +181,7 @@ class RestClient(Client):
       raise ServingError('unavailable' if lost else 'no_sense', asked, repr(error)) from error
     try:
       answer = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
       if code == 200:
         raise ServingError('no_sense', asked, f'no JSON but {text[:80]!r}') from error
       answer = text.decode('utf-8', 'replace')
@@ -187,11 +193,13 @@ class RestClient(Client):
   def _exchange(self, method: str, path: str, body: bytes | None, end_s: float) -> tuple[int, bool, bytes]:
     """Status code, whether JSON is claimed, and body. Raises `OSError` or `HTTPException`."""
     https = self._parts.scheme == 'https'
-    kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
-    left_s = max(end_s - time.monotonic(), 1e-3)
-    connection = kind(self._parts.hostname, self._parts.port, timeout=left_s)
+    connection = (http.client.HTTPSConnection if https else http.client.HTTPConnection)(
+        self._parts.hostname, self._parts.port)
     with contextlib.closing(connection):
-      connection.connect()
+      connection.sock = _connected(connection.host, connection.port, end_s)
+      if https:
+        connection.sock = ssl.create_default_context().wrap_socket(
+            connection.sock, server_hostname=connection.host)
       # The socket's timeout is for each wait alone: who sends a byte now and then needs a clock.
       clock = threading.Timer(max(end_s - time.monotonic(), 0), _hang_up, [connection.sock])
       clock.daemon = True
@@ -200,9 +208,13 @@ class RestClient(Client):
         with contextlib.suppress(ConnectionError):  # who refuses a long body may say why before its end
           connection.request(method, path, body, {'Content-Type': 'application/json'})
         response = connection.getresponse()
-        text = response.read()
+        text = response.read(_MAX_BYTES + 1)
       finally:
         clock.cancel()
+    if len(text) > _MAX_BYTES:
+      raise http.client.HTTPException(f'an answer of more than {_MAX_BYTES} bytes')
+    if response.length:  # so many were announced and did not come
+      raise http.client.IncompleteRead(text, response.length)
     if time.monotonic() >= end_s:  # what we hung up on may look whole
       raise TimeoutError
     return response.status, response.getheader('Content-Type', '').startswith('application/json'), text
@@ -212,8 +224,23 @@ def _parts_of(url: str) -> urllib.parse.SplitResult:
   with contextlib.suppress(ValueError):  # of a port that is no number
     parts = urllib.parse.urlsplit(url)
     if parts.scheme in ('http', 'https') and parts.hostname and parts.port != 0:
+      parts.hostname.encode('idna')  # as whoever looks it up will do
       return parts
   raise ValueError(f'url={url!r}: allowed is http://HOST:PORT or https://HOST:PORT')
+
+
+def _connected(host: str, port: int, end_s: float) -> socket.socket:
+  """A connection to the first address of a host that takes one, before `end_s`. Raises `OSError`."""
+  failed = TimeoutError()
+  for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    left_s = end_s - time.monotonic()
+    if left_s <= 0:
+      break
+    try:
+      return socket.create_connection(address[:2], left_s)
+    except OSError as error:
+      failed = error
+  raise failed
 
 
 def _hang_up(sock: socket.socket) -> None:
@@ -222,7 +249,7 @@ def _hang_up(sock: socket.socket) -> None:
 
 
 def _kind_of_http(code: int, is_json: bool) -> str:
-  if code == 404 and not is_json:  # a server, but none that knows of models
+  if code == 404 and not is_json or 300 <= code < 400:  # a server, but none that knows of models
     return 'no_sense'
   return {400: 'refused', 404: 'no_model', 408: 'timeout', 413: 'too_large', 429: 'unavailable',
           502: 'unavailable', 503: 'unavailable', 504: 'timeout'}.get(code, 'failed')
@@ -234,4 +261,6 @@ def _array(values: list) -> np.ndarray:
   kinds = {'f': np.float32, 'i': np.int32, 'b': np.bool_, 'U': np.str_}
   if array.dtype.kind not in kinds:
     raise ValueError(f'values of type {array.dtype}')
+  if array.dtype.kind == 'i' and not (abs(array) < 2**31).all():
+    raise ValueError('numbers beyond 32 bits')
   return array.astype(kinds[array.dtype.kind])

@@ -41,11 +41,15 @@ class GrpcClient(Client):
     address: of the server's gRPC port.
     model, version, timeout_s, retries: as for `RestClient`.
     credentials: `grpc.ChannelCredentials` of an encrypted connection.
+
+  Raises:
+    ValueError: the address is none.
   """
 
   def __init__(self, address: str, model: str, version: int | None = None, timeout_s: float = 60.0,
                retries: int = 3, credentials: grpc.ChannelCredentials | None = None):
     super().__init__(model, version, timeout_s, retries)
+    _check(address)
     self.address = address
     self._channel = (grpc.insecure_channel(address, _OPTIONS) if credentials is None
                      else grpc.secure_channel(address, credentials, _OPTIONS))
@@ -83,9 +87,19 @@ class GrpcClient(Client):
       return method(request, timeout=max(left_s, 0))
     except grpc.RpcError as error:
       code = error.code().name
+      if 'Failed parsing HTTP/2' in (error.details() or ''):  # somebody answers, but no gRPC server
+        code = 'UNIMPLEMENTED'
       at = '' if version is None else f' version {version}'
       asked = f'{type(request).__name__} for {self.model}{at} to {self.address}'
       raise ServingError(_KINDS.get(code, 'failed'), asked, f'{code}, {error.details()}') from error
+
+
+def _check(address: str) -> None:
+  """gRPC takes anything for an address, and a server that is not there for one that is busy."""
+  host, _, port = address.rpartition(':')
+  plain = host and '/' not in host and port.isascii() and port.isdecimal() and 0 < int(port) < 2**16
+  if not plain and not address.startswith(('unix:', 'dns:')):
+    raise ValueError(f'address={address!r}: allowed is HOST:PORT')
 
 
 def _array(value: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ SUFFIXES = (*codec.SUFFIXES, '.dcm', '.dicom')
 MAX_BYTES = 2**29  # of a file; an uncompressed 16-bit X-ray of admission.MAX_PIXELS has 2**27
 UNKNOWN_SPACING = 'unknown: neither the file nor the user states one'
 _FLAG = '--spacing_mm'
+_CLOSED = 'the folder cannot be read'
 _MAX_SAMPLES = 4
 _UNSAFE = re.compile(r'[^\w\-. ()+]')
 _NAME_BYTES = 120  # file systems allow 255
@@ -75,6 +76,9 @@ def find(paths: Sequence[str], out: pathlib.Path) -> list[Source]:
         places.add(place)
         found[file] = reason
   if all(found.values()):
+    closed = [f'{shown(file)}: {reason}' for file, reason in found.items() if reason.startswith(_CLOSED)]
+    if closed:
+      raise DataError('; '.join(closed))
     raise DataError(f'no image in {", ".join(map(shown, paths))}; in folders these are read: '
                     f'{", ".join(SUFFIXES)}, and DICOM files of any name')
   for file in found:
@@ -86,8 +90,13 @@ def find(paths: Sequence[str], out: pathlib.Path) -> list[Source]:
 
 
 def _expanded(given: str) -> list[str]:
-  if os.path.lexists(given):
+  try:
+    os.lstat(given)
     return [given]
+  except PermissionError as error:
+    raise DataError(f'{shown(given)} cannot be read: {error.strerror}') from None
+  except (OSError, ValueError):  # there is none of this name, or no such name
+    pass
   matches = sorted(glob.glob(given, recursive=True)) if glob.has_magic(given) else []
   if not matches:
     raise DataError(f'no such file or folder: {shown(given)}')
@@ -111,7 +120,7 @@ def _below(folder: str, out: pathlib.Path) -> Iterator[tuple[str, str]]:
         yield file, ''
   for error in problems:
     empty = False
-    yield error.filename, f'the folder cannot be read: {error.strerror}'
+    yield error.filename, f'{_CLOSED}: {error.strerror}'
   if empty:
     yield folder, 'there is no image in the folder'
 
@@ -174,7 +183,9 @@ def read(path: pathlib.Path, spacing_mm: float | None = None) -> Film:
     film = Film(_decodable(data), float('nan'), UNKNOWN_SPACING)
   if film.spacing_mm == film.spacing_mm or spacing_mm is None:
     return film
-  return film._replace(spacing_mm=spacing_mm, spacing_origin=_FLAG)
+  silent = film.spacing_origin in (UNKNOWN_SPACING, dicom.NO_SPACING)  # or else the file states nonsense
+  origin = _FLAG if silent else f'{_FLAG}; by the file {film.spacing_origin}'
+  return film._replace(spacing_mm=spacing_mm, spacing_origin=origin)
 
 
 def _content(path: pathlib.Path) -> bytes:
@@ -191,7 +202,10 @@ def _content(path: pathlib.Path) -> bytes:
 
 
 def _decodable(data: bytes) -> bytes:
-  kind = codec.image_format(data)
+  try:
+    kind = codec.image_format(data)
+  except DataError as error:
+    raise DataError(f'{error}, or DICOM, with DICM at byte 128') from None
   if kind in ('tiff', 'bmp'):  # may be transcoded, which decodes them
     height, width, samples = tiff_header.size(data) if kind == 'tiff' else (*codec.image_size(data), 1)
     if height * width > admission.MAX_PIXELS or samples > _MAX_SAMPLES:

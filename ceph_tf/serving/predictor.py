@@ -64,7 +64,10 @@ class Predictor:
     return answers | found | fitting.answers(self.fitted, found, answers['covariance_px2'], vector)
 
   def look(self, images: tf.Tensor) -> tuple[Samples, tf.Tensor]:
-    """Samples in pixels of the network images [B, H, W, 1], and their features [B, F]."""
+    """Samples in pixels of the network images [B, H, W, 1], and their features [B, F]; B is 1 or more."""
+    some = tf.debugging.assert_positive(tf.shape(images)[0], 'no image: allowed is a batch of one or more')
+    with tf.control_dependencies([some]):  # or what follows would fail first, in other words
+      images = tf.identity(images)
     first = self.first_images(images)
     with self.weights.scope():
       vector, trunk = features.encode(self.encoder, first, self.cfg.model)
@@ -86,6 +89,10 @@ class Predictor:
     return self._answer(admission.admit_images(image, self.input), spacing_mm)
 
   def _answer(self, admitted: Admitted, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+    alike = tf.debugging.assert_equal(tf.shape(admitted.images)[0], tf.shape(spacing_mm)[0],
+                                      'spacing_mm: allowed is one for each image')
+    with tf.control_dependencies([alike]):
+      spacing_mm = tf.identity(spacing_mm)
     admitted = admitted.with_spacing(spacing_mm)
     answers = refused(self.predict(admitted), admitted.ok)
     return answers | in_mm(answers, spacing_mm) | {'status': admitted.status}

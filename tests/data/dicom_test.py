@@ -85,12 +85,33 @@ def test_lossless_compression_changes_nothing(syntax):
   np.testing.assert_array_equal(pixels(files.saved(made)), values)
 
 
-def test_baseline_jpeg():
+def in_dicom(jpeg):
   made = files.dataset(files.pixels())
-  made.PixelData = pydicom.encaps.encapsulate([files.picture('.jpg')])
+  made.PixelData = pydicom.encaps.encapsulate([jpeg])
   made['PixelData'].is_undefined_length = True
   made.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
-  assert np.abs(pixels(files.saved(made)).astype(int) - files.pixels()).max() < 20
+  return files.saved(made)
+
+
+def test_baseline_jpeg():
+  assert np.abs(pixels(in_dicom(files.picture('.jpg'))).astype(int) - files.pixels()).max() < 20
+
+
+@pytest.mark.parametrize('share', [0.6, 0.9, 0.99])
+def test_a_truncated_jpeg_in_a_whole_file_is_refused(share):
+  jpeg = files.picture('.jpg')
+  with pytest.raises(DataError, match='compressed image is truncated'):
+    read(in_dicom(jpeg[:int(share * len(jpeg))]))
+
+
+def test_what_decoders_log_goes_nowhere(caplog):
+  made = files.dataset(files.pixels(dtype=np.uint16))
+  made.compress(pydicom.uid.RLELossless)
+  frame = pydicom.encaps.get_frame(made.PixelData, 0, number_of_frames=1)
+  made.PixelData = pydicom.encaps.encapsulate([frame[:len(frame) // 2]])
+  with pytest.raises(DataError):
+    read(files.saved(made))
+  assert not caplog.records
 
 
 @pytest.mark.parametrize('name', [
@@ -119,6 +140,9 @@ FACTOR = 'EstimatedRadiographicMagnificationFactor'
 @pytest.mark.parametrize(('tags', 'mm', 'words'), [
     ({}, math.nan, 'unknown: the DICOM file states none'),
     ({'PixelSpacing': OTHER}, 0.18, 'PixelSpacing'),
+    ({'PixelSpacing': ['1e-9', '1e-9']}, math.nan, 'is no length'),
+    ({'PixelSpacing': ['1e300', '1e300']}, math.nan, 'is no length'),
+    ({'ImagerPixelSpacing': SAME, FACTOR: '1000'}, 0.2, 'is not within 1 to 10'),
     ({'PixelSpacing': OTHER, 'PixelSpacingCalibrationType': 'FIDUCIAL'}, 0.18, "calibrated by 'FIDUCIAL'"),
     # Corrected already: it must not be divided a second time.
     ({'PixelSpacing': OTHER, 'ImagerPixelSpacing': SAME, FACTOR: '1.1111'}, 0.18, 'PixelSpacing'),
@@ -126,7 +150,7 @@ FACTOR = 'EstimatedRadiographicMagnificationFactor'
     ({'PixelSpacing': SAME, 'ImagerPixelSpacing': SAME, FACTOR: '1.25'}, 0.16, 'magnification of 1.25'),
     ({'ImagerPixelSpacing': SAME, FACTOR: '1.25'}, 0.16, 'magnification of 1.25'),
     ({'ImagerPixelSpacing': SAME}, 0.2, 'at the detector, not corrected'),
-    ({'ImagerPixelSpacing': SAME, FACTOR: '0.9'}, 0.2, 'is below 1'),
+    ({'ImagerPixelSpacing': SAME, FACTOR: '0.9'}, 0.2, 'is not within 1 to 10'),
     ({'NominalScannedPixelSpacing': SAME}, 0.2, 'on the scanned film'),
     ({'PixelSpacing': OTHER, 'NominalScannedPixelSpacing': SAME}, 0.18, 'PixelSpacing'),
     ({'PixelSpacing': [0, 0]}, math.nan, "unknown: PixelSpacing='[0.0, 0.0]' is no length"),
@@ -158,15 +182,11 @@ def test_what_is_no_xray_is_refused_in_words(tags, words):
 
 
 def test_a_compressed_image_that_unfolds_to_another_size_is_refused_before_it_is_decoded():
-  made = files.dataset(files.pixels())
   jpeg = bytearray(files.picture('.jpg'))
   at = jpeg.index(b'\xff\xc0') + 5
   jpeg[at:at + 4] = (30000).to_bytes(2, 'big') * 2
-  made.PixelData = pydicom.encaps.encapsulate([bytes(jpeg)])
-  made['PixelData'].is_undefined_length = True
-  made.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
   with pytest.raises(DataError, match='compressed image is 30000 x 30000 pixels, but .* 70 x 90'):
-    read(files.saved(made))
+    read(in_dicom(bytes(jpeg)))
 
 
 def test_a_deflated_file_is_refused_before_it_is_inflated():

@@ -1,5 +1,6 @@
 """Both clients against a stand-in for TensorFlow Serving that runs a real SavedModel."""
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -331,7 +332,7 @@ def test_the_other_port(connect, servers):
   assert failure(connect('rest', address=f'http://{addresses["grpc"]}').predict, FILES).kind in (
       'no_sense', 'unavailable')
   swapped = connect('grpc', address=addresses['rest'].removeprefix('http://'), retries=1, timeout_s=5)
-  assert failure(swapped.predict, FILES).kind in ('unavailable', 'timeout', 'failed')
+  assert failure(swapped.predict, FILES).kind in ('no_sense', 'unavailable', 'timeout', 'failed')
 
 
 def test_messages_of_any_size(connect, root):
@@ -345,14 +346,92 @@ def test_messages_of_any_size(connect, root):
   assert error.kind == 'too_large' and error.attempts == 1 and models.asked == 0
 
 
+@contextlib.contextmanager
+def answering(*parts):
+  """The address of a server that sends the same bytes to everybody, the last ones for ever."""
+  with socket.create_server(('127.0.0.1', 0)) as server:
+    def answer():
+      with contextlib.suppress(OSError):
+        while True:
+          connection = server.accept()[0]
+          threading.Thread(target=speak, args=[connection], daemon=True).start()
+
+    def speak(connection):
+      with contextlib.suppress(OSError), connection:
+        connection.recv(1 << 20)
+        for part in parts:
+          connection.sendall(part)
+        while not parts[-1].endswith(b'\n'):
+          connection.sendall(parts[-1])
+
+    threading.Thread(target=answer, daemon=True).start()
+    yield f'127.0.0.1:{server.getsockname()[1]}'
+    server.shutdown(socket.SHUT_RDWR)
+
+
+def json_answer(text):
+  return f'HTTP/1.1 200 OK\r\nContent-Length: {len(text) + 1}\r\n\r\n{text}\n'.encode()
+
+
+@pytest.mark.parametrize('text', [
+    '{"predictions": [[1, 2]]}', '{"predictions": [{}]}', '{"predictions": [{"bin": 1}]}', '[' * 100_000,
+    '{"predictions": [{"status": "ok", "bin": 1099511627776}]}', '{"predictions": 3}'])
+def test_json_without_sense(text, connect):
+  with answering(json_answer(text)) as address:
+    error = failure(connect('rest', address=f'http://{address}').predict, FILES[:1])
+  assert (error.kind, error.attempts) == ('no_sense', 1)
+
+
+def test_an_answer_without_end_is_left(connect, monkeypatch):
+  monkeypatch.setattr(module, '_MAX_BYTES', 1 << 20)
+  with answering(b'HTTP/1.1 200 OK\r\n\r\n', bytes(1 << 16)) as address:
+    start = time.monotonic()
+    error = failure(connect('rest', address=f'http://{address}', timeout_s=30).predict, FILES[:1])
+  assert error.kind == 'no_sense' and 'more than 1048576 bytes' in str(error)
+  assert time.monotonic() - start < 20
+
+
+def test_a_host_of_many_silent_addresses_has_the_time_of_one(connect, monkeypatch):
+  asked = []
+
+  def silent(address, left_s):
+    asked.append(address)
+    time.sleep(left_s)
+    raise TimeoutError
+
+  found = [(0, 0, 0, '', (f'10.0.0.{k}', 1)) for k in range(9)]
+  monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: found)
+  monkeypatch.setattr(socket, 'create_connection', silent)
+  start = time.monotonic()
+  error = failure(connect('rest', address='http://many:1', timeout_s=0.5).predict, FILES[:1])
+  assert error.kind == 'timeout' and time.monotonic() - start < 5 and len(asked) == 1
+
+
+def test_grpc_asked_of_a_page(connect):
+  with answering(b'HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\n\r\n<html\n') as address:
+    client = connect('grpc', address=address, retries=2, timeout_s=20)
+    error = failure(client.predict, FILES[:1])
+    assert (error.kind, error.attempts) == ('no_sense', 1) and '8501 for REST' in str(error)
+    failure(client.ready)
+
+
+@pytest.mark.parametrize('address', ['', 'localhost', 'localhost:', 'localhost:0', 'localhost:99999',
+                                     'http://localhost:8500', 'localhost:port'])
+def test_a_grpc_address_that_is_none(address):
+  with pytest.raises(ValueError, match='allowed is HOST:PORT'):
+    GrpcClient(address, 'm')
+
+
 @pytest.mark.parametrize('url', [
-    'localhost:8501', 'ftp://host', 'http://', '', 'http://host:port', 'http://host:0', 'http://[::1'])
+    'localhost:8501', 'ftp://host', 'http://', '', 'http://host:port', 'http://host:0', 'http://[::1',
+    f'http://{70 * "x"}:1', 'http://a..b:1'])
 def test_an_address_that_is_none(url):
   with pytest.raises(ValueError, match='allowed is http://HOST:PORT'):
     RestClient(url, 'm')
 
 
-@pytest.mark.parametrize('options', [{'timeout_s': 0}, {'timeout_s': math.nan}, {'retries': -1}])
+@pytest.mark.parametrize('options', [{'timeout_s': 0}, {'timeout_s': math.nan}, {'timeout_s': math.inf},
+                                     {'retries': -1}])
 def test_options_out_of_range(options):
   with pytest.raises(ValueError, match='allowed are'):
     RestClient('http://localhost:8501', 'm', **options)

@@ -112,6 +112,19 @@ def test_everything_in_a_folder_but_the_output(tmp_path):
     assert relative(found(*paths, out=tmp_path / 'out'), tmp_path) == ['a.png', 'b.png']
 
 
+def test_what_may_not_be_entered_is_not_said_to_be_empty_or_missing(tmp_path, monkeypatch):
+  def denied(path, *args, **options):
+    raise PermissionError(13, 'Permission denied', str(path))
+
+  touch(tmp_path, 'a/x.png')
+  with monkeypatch.context() as patched, pytest.raises(DataError, match='/a: the folder cannot be read: P'):
+    patched.setattr(os, 'scandir', denied)
+    found(tmp_path / 'a')
+  with monkeypatch.context() as patched, pytest.raises(DataError, match=r'x\.png cannot be read: Permission'):
+    patched.setattr(os, 'lstat', denied)
+    found(tmp_path / 'a' / 'x.png')
+
+
 def test_an_unreadable_folder_is_a_reason(tmp_path, monkeypatch):
   touch(tmp_path, 'a/x.png', 'b/y.png')
   scandir = os.scandir
@@ -167,6 +180,9 @@ def test_a_dicom_file_keeps_its_own_spacing(tmp_path):
   (tmp_path / 'b').write_bytes(files.dicom())
   assert intake.read(tmp_path / 'a', 0.1)[1:] == (0.2, 'PixelSpacing')
   assert intake.read(tmp_path / 'b', 0.1)[1:] == (0.1, '--spacing_mm')
+  (tmp_path / 'c').write_bytes(files.dicom(PixelSpacing=[0, 0]))
+  spacing, origin = intake.read(tmp_path / 'c', 0.1)[1:]
+  assert spacing == 0.1 and origin.startswith('--spacing_mm; by the file unknown: PixelSpacing=')
 
 
 def tiff_of_size(height, width):
@@ -195,7 +211,7 @@ def bmp_of_size(height, width):
 
 
 @pytest.mark.parametrize(('data', 'words'), [
-    (b'', 'the file is empty'), (b'no image', 'the file starts with'),
+    (b'', 'the file is empty'), (b'no image', 'the file starts with .* or DICOM'),
     (tiff_of_size(30000, 30000), 'TIFF image is 30000 x 30000 pixels'),
     (bmp_of_size(30000, 30000), 'BMP image is 30000 x 30000 pixels'),
     (b'II*\0', 'TIFF image ends within its header'), (tiff_of_size(100, 100), 'TIFF image cannot be decoded'),
@@ -204,7 +220,7 @@ def bmp_of_size(height, width):
     (cv2.imencodemulti('.tiff', [np.zeros((40, 40), np.uint8)] * 2)[1].tobytes(), 'TIFF file holds 2 images'),
     (cv2.imencode('.bmp', np.zeros((4, 4), np.uint8))[1].tobytes()[:60], 'BMP image ends within its palette'),
     (cv2.imencode('.bmp', np.zeros((4, 4), np.uint8))[1].tobytes()[:40], 'BMP image'),
-    (DICOM_HEAD, 'Modality=missing'),
+    (DICOM_HEAD, 'DICOM file is truncated, or holds neither'),
 ])
 def test_what_is_refused_before_the_model_sees_it(tmp_path, data, words):
   (tmp_path / 'x.png').write_bytes(data)

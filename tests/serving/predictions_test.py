@@ -121,7 +121,8 @@ def test_unreadable_and_refused_images_have_their_reason_and_the_others_their_an
   outcomes = list(predictions.predict(sources, refused, out, report=True))
   assert [o.status for o in outcomes] == ['ok', 'unreadable', 'blank', 'unreadable', 'ok', 'something new']
   assert [o.reason for o in outcomes][1:4] == [
-      "the file starts with b'no image'; allowed is a JPEG, PNG, BMP or TIFF image",
+      "the file starts with b'no image'; allowed is a JPEG, PNG, BMP or TIFF image, or DICOM, with DICM at "
+      'byte 128',
       'the image has no contrast', 'the file cannot be read: No such file or directory']
   document = json.loads((out / '2.json').read_text('utf-8'))
   assert (document['status'], document['landmarks']) == ('blank', [])

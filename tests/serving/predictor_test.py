@@ -66,8 +66,22 @@ def test_an_answer_depends_on_its_image_alone(raw, pictures):
       np.testing.assert_allclose(together[name][position], turned[name][-1 - position], rtol=1e-3, atol=2e-2)
 
 
+@pytest.mark.parametrize('raw', ['mc_dropout'], indirect=True)  # what a model is makes no difference here
+def test_a_batch_of_nothing_or_of_other_spacings_is_refused_in_words(raw, pictures):
+  signatures = tf.saved_model.load(str(raw[1])).signatures
+  for name in ('serving_default', 'mean_heatmap'):
+    spacing = {'spacing_mm': tf.zeros([0])} if name == 'serving_default' else {}
+    with pytest.raises(tf.errors.InvalidArgumentError, match='no image: allowed is a batch of one or more'):
+      signatures[name](image_bytes=tf.constant([], tf.string), **spacing)
+  for spacing in ([0.1], [0.1] * (len(pictures) + 1)):
+    with pytest.raises(tf.errors.InvalidArgumentError, match='spacing_mm: allowed is one for each image'):
+      ask(raw[1], pictures, spacing)
+
+
 def test_a_file_answers_what_its_predictor_does(raw, pictures, predictor):
-  here = predictor(raw[0]).serve(tf.constant(pictures), tf.fill([len(pictures)], 0.1))
+  # As a graph: there a convolution may be one operation with what follows, and round just once.
+  serve = tf.function(predictor(raw[0]).serve)
+  here = serve(tf.constant(pictures), tf.fill([len(pictures)], 0.1))
   there = ask(raw[1], pictures, [0.1] * len(pictures))
   for name in ('points_px', 'samples_px', 'mha', 'total_sd_px'):
     np.testing.assert_allclose(there[name], here[name], rtol=1e-3, atol=2e-2)
