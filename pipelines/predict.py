@@ -53,7 +53,9 @@ def newest_model(folder: pathlib.Path) -> pathlib.Path:
       newest += [there[max(there)]] if there else []
     if newest:
       return max(newest, key=lambda path: (path / 'saved_model.pb').stat().st_mtime)
-  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; `python -m pipelines.run` makes one')
+  meant = IN_THE_BOX.parent / folder.name
+  hint = f'did you mean {meant}?' if meant.is_dir() else '`python -m pipelines.run` makes one'
+  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; {hint}')
 
 
 def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
@@ -65,8 +67,8 @@ def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
       raise ConfigError(f'--{flag.name} is empty; give it a value or leave it out')
   spacing_mm, out = _SPACING_MM.value, pathlib.Path(_OUT.value)
   if spacing_mm is not None and not SPACINGS_MM[0] <= spacing_mm <= SPACINGS_MM[1]:
-    raise ConfigError(f'--spacing_mm={spacing_mm:g}: allowed is a number above 0, the mm per pixel '
-                      f'({SPACINGS_MM[0]:g} to {SPACINGS_MM[1]:g})')
+    raise ConfigError(f'--spacing_mm={spacing_mm:g}: allowed are {SPACINGS_MM[0]:g} to {SPACINGS_MM[1]:g} mm '
+                      'per pixel, which is 25.4 / dpi of a scan')
   if out.exists() and not out.is_dir():
     raise ConfigError(f'--out={out}: there is a file of this name; allowed is a folder')
   with console.silent_stderr():
@@ -95,11 +97,12 @@ def _with_bar(outcomes: Iterator, total: int, ctrl_c: console.CtrlC) -> Iterator
 
 def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
   from ceph_tf.serving import intake
-  read, referred, check, unjudged, refused = 0, 0, 0, 0, []
+  read, referred, check, unchecked, unjudged, refused = 0, 0, 0, 0, 0, []
   for outcome in outcomes:
     read += 1
     referred += bool(outcome.refer)
-    check += outcome.check and not outcome.refer
+    check += bool(outcome.check) and not outcome.refer
+    unchecked += outcome.check is None and not outcome.refer
     unjudged += outcome.status == 'ok' and outcome.refer is None
     if outcome.status != 'ok':
       refused.append(outcome)
@@ -108,7 +111,8 @@ def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
     print(f'refused: {intake.shown(outcome.source.path)}: {outcome.reason} '
           f'(see {outcome.source.name}.json)')
   print(f'read {read}, answered {read - len(refused)}, refused {len(refused)}, referred {referred}'
-        + (f', landmarks to check in {check} more' if check else '')
+        + (f', landmarks to check in {check} that are not' if check else '')
+        + (f'; landmarks of {unchecked} not checked: no spacing' if unchecked else '')
         + (f'; {unjudged} not judged: the model has no referral policy' if unjudged else ''))
   return 3 if refused else 0
 

@@ -24,12 +24,12 @@ from ceph_tf.data.records import DataError
 
 MAGIC = b'DICM'  # at byte 128
 MODALITIES = ('CR', 'DX', 'PX', 'RG', 'IO', 'XA', 'RF', 'OT', 'SC')  # OT, SC: what was scanned
-_INSTALL = "pip install 'ceph_tf[medical]'"
+_INSTALL = "pip install -c constraints.txt -e '.[medical]'"
 _JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _DEFLATED = b'1.2.840.10008.1.2.1.99'
 _COLOURS = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')  # pydicom makes RGB of all
 _SQUARE = 1e-3  # by how much the two sides of a pixel may differ
-SPACINGS_MM = (1e-6, 1e6)  # what lies beyond is no pixel of a film, and its square no float32
+SPACINGS_MM = (1e-3, 10)  # what lies beyond is no pixel of an X-ray, but dpi, or another unit
 _MAGNIFICATIONS = (1, 10)
 NO_SPACING = 'unknown: the DICOM file states none'
 

@@ -151,7 +151,8 @@ def _simpleitk():
   try:
     import SimpleITK
   except ImportError:
-    raise DataError('NIfTI, NRRD and DICOM need SimpleITK: pip install ceph_tf[medical]') from None
+    raise DataError('NIfTI, NRRD and DICOM need SimpleITK: '
+                    "pip install -c constraints.txt -e '.[medical]'") from None
   return SimpleITK
 
 

@@ -5,17 +5,17 @@ numbers cannot differ.
 """
 
 import math
+import re
 
 import cv2
 import numpy as np
 
 from ceph_tf.evaluation import label_places, plots
 from ceph_tf.evaluation.alarms import DOUBTFUL_MM
-from ceph_tf.uncertainty import fitted
 
 DPI = 180
 _LONG_IN, _NARROW_IN = 9.0, 5.6  # the longer side of the X-ray; at least so wide is the page
-_BAND_IN, _FOOT_IN = 0.34, 0.62
+_BAND_IN, _FOOT_IN = 0.34, 0.8
 _FONT = 9.0
 # From certain to uncertain; brightness and hue both change, for the colour-blind and on gray.
 _BINS = ('#4cc9f0', '#57e389', '#f9e04c', '#ff9f1c', '#ff4d6d')
@@ -66,11 +66,13 @@ def warnings(document: dict) -> list[tuple[str, str]]:
   found = []
   referral, model = document['referral'], document['model']
   if referral['refer']:
-    found.append(('#b3002d', f'REFER: a doctor must check every point. {_why(referral)}'))
+    found += [('#b3002d', 'REFER: a doctor must check every point.'), ('#b3002d', referral['reason'])]
   if referral['refer'] is None:
     found.append(('#7a4b00', f'No referral policy: {_reason(model["refer"])}'))
   if not referral['refer'] and (far := doubtful(document)):
-    found.append(('#7a4b00', f'Check: {", ".join(far)} (region of more than {DOUBTFUL_MM:g} mm).'))
+    found.append(('#7a4b00', f'Check: {", ".join(far)} (radius of the region above {DOUBTFUL_MM:g} mm).'))
+  if not referral['refer'] and document['image']['spacing_mm'] is None:
+    found.append(('#7a4b00', 'Landmarks are not checked: without a spacing nothing is known in mm.'))
   if not any(landmark['region'] for landmark in document['landmarks']):
     found.append(('#7a4b00', f'No regions: {_reason(model["regions"])}. '
                   'The accuracy of these points is unknown.'))
@@ -93,15 +95,24 @@ def _reason(words: str) -> str:
   return words.removeprefix('absent: ')
 
 
-def _why(referral: dict) -> str:
-  """What the policy found, in words: the p-value that is smaller beside its level is the reason."""
-  reasons = {'ood_p_value': 'unlike the images it was calibrated on',
-             'uncertainty_p_value': 'less certain than on those it was calibrated on'}
-  known = {name: referral[name] for name in reasons if referral[name] is not None}
-  if not known:
-    return 'It cannot be compared with the calibration images.'
-  least = min(known, key=lambda name: known[name] / fitted.ALARMS[name])
-  return f'{reasons[least].capitalize()} (p = {known[least]:.3f}).'
+def why(p_values: dict[str, float | None], rule: str) -> str:
+  """Why an image is referred, in words.
+
+  Args:
+    p_values: of `fitted.ALARMS`.
+    rule: of `fitted.summary`, which holds the level of each.
+  """
+  reasons = {'ood_p_value': 'unlike the calibration films (mirrored, inverted, cut?)',
+             'uncertainty_p_value': 'less certain than on the calibration films'}
+  raised = []
+  for name, words in reasons.items():
+    level = re.search(rf'{name} <= ([0-9.e-]+)', rule)
+    if p_values[name] is not None and level and p_values[name] <= float(level[1]) + 1e-6:
+      raised.append(f'{words}, p = {p_values[name]:.3f}')
+  if not raised:
+    return 'It cannot be compared with the calibration films.'
+  joined = '; '.join(raised)
+  return f'{joined[0].upper()}{joined[1:]}.'
 
 
 def _show(axes, gray: np.ndarray, inch: float) -> None:
@@ -191,7 +202,8 @@ def _regions(axes, document: dict) -> np.ndarray:
     shape = landmark['region']['ellipse']
     colour = bin_colour(landmark['bin'], bins)
     long, short = shape['semi_axes_px']
-    for fill, alpha, line in ((True, 0.16, 0), (False, 1, 1.3)):
+    fills = () if document['referral']['refer'] else ((True, 0.16, 0),)  # large ones would hide the film
+    for fill, alpha, line in (*fills, (False, 1, 1.3)):
       axes.add_patch(plots.Ellipse(landmark['point_px'], 2 * long, 2 * short, angle=shape['angle_deg'],
                                    fill=fill, alpha=alpha, color=colour, linewidth=line, zorder=4))
     extents[-1] = tuple(np.sqrt(np.maximum(np.diag(shape['matrix_px2']), 0)))
@@ -240,7 +252,7 @@ def _foot(figure, document: dict, page_height: float) -> None:
   if any(landmark['region'] for landmark in document['landmarks']) and model['coverage']:
     share = f'{100 * model["coverage"]:g}'
     words = (f'ellipse: {share} % region, not valid for this X-ray' if document['referral']['refer'] else
-             f'ellipse: holds the true point with {share} % probability')
+             f'ellipse: meant to hold the true point with {share} %')
     _text(figure, x, y, words, 3.3, _FONT - 1)
     x += 3.15
   if model['bins'] and document['landmarks'][0]['bin'] is not None:
@@ -252,6 +264,8 @@ def _foot(figure, document: dict, page_height: float) -> None:
                                                   'edgecolor': 'none', 'boxstyle': 'circle,pad=0.22'})
       x += 0.24
     _text(figure, x + 0.02, y, 'uncertain', 0.8, _FONT - 1)
+    _text(figure, 0.1, 0.4, 'colours: each landmark beside the same one on other films, not the others here',
+          width - 0.2, _FONT - 1.5)
   if {start for _, start, _, _ in PLANES} <= {landmark['name'] for landmark in document['landmarks']}:
     _text(figure, 0.1, 0.18, _MEANING, width - 0.2, _FONT - 2)
 

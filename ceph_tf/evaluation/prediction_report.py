@@ -44,17 +44,18 @@ class Page:
     self._file.write(_referral(document) + '<div class="grid">' + _picture(png, document['name'])
                      + '<div>' + _measurements(document) + _landmarks(document) + '</div></div>\n')
 
-  def end(self, read: int, answered: int, referred: int) -> None:
-    """The summary, and the end of the page."""
+  def end(self, read: int, answered: int, referred: int, check: int) -> None:
+    """The summary, and the end of the page; `check`: how many others have landmarks to check."""
     rows = [('', [name, str(count)]) for name, count in (
-        ('read', read), ('answered', answered), ('refused', read - answered), ('referred', referred))]
+        ('read', read), ('answered', answered), ('refused', read - answered), ('referred', referred),
+        ('not referred, with landmarks to check', check))]
     self._file.write('<h2>Summary</h2>' + report.table(['Images', ''], rows) + self._tail)
 
 
 def _facts(model: dict, date: str) -> str:
   rows = {'Regions': model['regions'] if model['coverage'] is None else
-                     f'hold the true point with {100 * model["coverage"]:g} % probability, on X-rays '
-                     'like those they were calibrated on',
+                     f'are meant to hold the true point with {100 * model["coverage"]:g} % probability, '
+                     'on X-rays like those they were calibrated on; how often they do is on the model card',
           'Referral rule': model['refer'], 'Lineage': model['lineage_sha256'] or 'unknown', 'Date': date}
   items = ''.join(f'<dt>{key}</dt><dd>{html.escape(value)}</dd>' for key, value in rows.items())
   return f'<dl>{items}</dl>'
@@ -66,13 +67,18 @@ def _referral(document: dict) -> str:
                 False: ('yes', 'not referred'), None: ('no', 'no referral policy')}[refer]
   rows = [('OOD score', 'ood_score'), ('p-value of it', 'ood_p_value'),
           ('p-value of its uncertainty', 'uncertainty_p_value')]
-  if refer is not True and (far := overlay.doubtful(document)):
-    words += f'; check {", ".join(far)}'
+  if refer:
+    words += f'. {document["referral"]["reason"]}'
+  elif far := overlay.doubtful(document):
+    css, words = 'no', f'{words}; check {", ".join(far)}'
+  elif document['image']['spacing_mm'] is None:
+    words += '; landmarks not checked: no spacing'
   figures = '; '.join(f'{words} {report.number(document["referral"][key], 3)}' for words, key in rows)
   spacing = document['image']
   known = (f'{spacing["spacing_mm"]:.4g} mm per pixel' if spacing['spacing_mm'] is not None else '')
-  return (f'<p><span class="verdict {css}">{words}</span></p><p class="note">{html.escape(figures)}. '
-          f'Spacing: {html.escape(" ".join((known, "(" + spacing["spacing_origin"] + ")")).strip())}.</p>')
+  return (f'<p><span class="verdict {css}">{html.escape(words)}</span></p>'
+          f'<p class="note">{html.escape(figures)}. Spacing: '
+          f'{html.escape(" ".join((known, "(" + spacing["spacing_origin"] + ")")).strip())}.</p>')
 
 
 def _picture(png: bytes, name: str) -> str:

@@ -16,7 +16,8 @@ try:
     prediction_service_pb2_grpc,
   )
 except ImportError as error:
-  raise ImportError(f"{error}: GrpcClient needs the extra: pip install 'ceph_tf[serving]'") from error
+  raise ImportError(
+      f"{error}: GrpcClient needs an extra: pip install -c constraints.txt -e '.[serving]'") from error
 
 _SIGNATURE = 'serving_default'
 _OPTIONS = [

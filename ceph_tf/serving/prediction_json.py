@@ -55,13 +55,14 @@ def answered(source: intake.Source, film: intake.Film, size_hw: tuple[int, int],
   """
   spacing = number(film.spacing_mm)
   refer = bool(answer['refer']) if 'refer' in answer else None
+  p_values = {name: number(answer.get(name)) for name in ('ood_p_value', 'uncertainty_p_value')}
   return refused(source, 'ok', '', model) | {
       'reason': None,
       'image': {'width_px': size_hw[1], 'height_px': size_hw[0], 'spacing_mm': spacing,
                 'spacing_origin': film.spacing_origin},
       'referral': {
-          'refer': refer,
-          **{name: number(answer.get(name)) for name in ('ood_score', 'ood_p_value', 'uncertainty_p_value')}},
+          'refer': refer, 'reason': overlay.why(p_values, signature(model)['refer']) if refer else None,
+          'ood_score': number(answer.get('ood_score')), **p_values},
       'landmarks': [_landmark(k, name, answer, model, spacing) for k, name in enumerate(model.landmarks)],
       'measurements': _measurements(answer, film.spacing_mm, refer) if model.landmarks == LANDMARKS else {}}
 

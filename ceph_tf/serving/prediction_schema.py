@@ -8,7 +8,8 @@
     model         which one answered: folder, version, SHA-256 of its lineage.json; `coverage` of the
                   regions, number of `bins`; what it says in words about `regions` and `refer`
     image         its size and spacing, and where the spacing is from; null if there is no answer
-    referral      `refer`: must a doctor look; null where the model has no policy. The figures behind it
+    referral      `refer`: must a doctor look; null where the model has no policy. Its `reason` in words,
+                  null where nobody must, and the figures behind it
     landmarks     position; `measures`: all that the model answers; total covariance; `bin`, 1 the most
                   certain; `region`: a circle and an ellipse, each holding the truth with `coverage`,
                   null where the model states none. Ellipse: r' C^-1 r <= 1 with C = `matrix_px2`;
@@ -71,8 +72,8 @@ _DOCUMENT = {
     'model': {'name': str, 'version': _Maybe(int), 'lineage_sha256': _Maybe(str), 'coverage': _Maybe(float),
               'bins': _Maybe(int), 'regions': str, 'refer': str},
     'image': _Maybe({'width_px': int, 'height_px': int, 'spacing_mm': _Maybe(float), 'spacing_origin': str}),
-    'referral': _Maybe({'refer': _Maybe(bool), 'ood_score': _Maybe(float), 'ood_p_value': _Maybe(float),
-                        'uncertainty_p_value': _Maybe(float)}),
+    'referral': _Maybe({'refer': _Maybe(bool), 'reason': _Maybe(str), 'ood_score': _Maybe(float),
+                        'ood_p_value': _Maybe(float), 'uncertainty_p_value': _Maybe(float)}),
     'landmarks': _Row(_LANDMARK), 'measurements': _Named(_MEASUREMENT)}
 
 

@@ -35,13 +35,14 @@ _MEASUREMENT_FIELDS = (
 
 class Outcome(typing.NamedTuple):
   """What became of a source: the status of its document, why it is refused ('' if not), the referral,
-  None where the model has no policy for one, and whether a landmark is to be checked."""
+  None where the model has no policy for one, and whether a landmark is to be checked, None where that
+  is unknown for want of a spacing."""
 
   source: Source
   status: str
   reason: str
   refer: bool | None
-  check: bool
+  check: bool | None
 
 
 def predict(sources: Iterable[Source], model: Model, out: pathlib.Path, spacing_mm: float | None = None,
@@ -68,7 +69,7 @@ def predict(sources: Iterable[Source], model: Model, out: pathlib.Path, spacing_
     tables = _Tables(opened(PREDICTIONS), opened(MEASUREMENTS))
     date = datetime.datetime.now().strftime('%Y-%m-%d %H:%M')
     page = Page(opened(REPORT), prediction_json.signature(model), date) if report else None
-    counts = np.zeros(3, int)
+    counts = np.zeros(4, int)
     for batch in _batches(sources):
       for document, png, source in _documents(batch, model, spacing_mm):
         _write(out, document, png)
@@ -77,8 +78,10 @@ def predict(sources: Iterable[Source], model: Model, out: pathlib.Path, spacing_
           page.add(document, png)
         ok = document['status'] == 'ok'
         refer = document['referral']['refer'] if ok else None
-        counts += (1, ok, bool(refer))
         check = any(landmark['check'] for landmark in document['landmarks'])
+        counts += (1, ok, bool(refer), check and not refer)
+        if ok and document['image']['spacing_mm'] is None:
+          check = None
         yield Outcome(source, document['status'], document['reason'] or '', refer, check)
     if page:
       page.end(*map(int, counts))

@@ -1,6 +1,7 @@
 """The picture shows what the document says, and warns where it must."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ DOCUMENT = {
     'name': 'film $1 <b>', 'status': 'ok',
     'model': {'name': 'm', 'version': 3, 'coverage': 0.9, 'bins': 5, 'regions': 'stated', 'refer': 'stated'},
     'image': {'width_px': 200, 'height_px': 200, 'spacing_mm': 0.5},
-    'referral': {'refer': False, 'ood_p_value': 0.8, 'uncertainty_p_value': 0.9},
+    'referral': {'refer': False, 'reason': None, 'ood_p_value': 0.8, 'uncertainty_p_value': 0.9},
     'landmarks': [landmark(k) for k in range(19)]}
 
 
@@ -86,15 +87,26 @@ def test_without_spacing_there_is_no_scale():
 
 def test_a_referred_image_says_so_and_why():
   assert overlay.warnings(DOCUMENT) == []
-  document = changed(referral={'refer': True, 'ood_p_value': 0.04})
-  assert any('REFER: a doctor must check every point. Unlike the images' in w and '(p = 0.040)' in w
-             for w in words(draw(document)))
-  uncertain = changed(referral={'refer': True, 'uncertainty_p_value': 0.01})
-  assert 'Less certain than' in overlay.warnings(uncertain)[0][1]
-  both = changed(referral={'refer': True, 'ood_p_value': 0.05, 'uncertainty_p_value': 0.09})  # of 0.05, 0.1
-  assert 'Less certain than' in overlay.warnings(both)[0][1]
-  unknown = changed(referral={'refer': True, 'ood_p_value': None, 'uncertainty_p_value': None})
-  assert 'cannot be compared' in overlay.warnings(unknown)[0][1]
+  document = changed(referral={'refer': True, 'reason': 'Unlike the films.'})
+  assert {'REFER: a doctor must check every point.', 'Unlike the films.'} <= set(words(draw(document)))
+
+
+@pytest.mark.parametrize('strange,uncertain,expected', [
+    (0.04, 0.3, r'Unlike the calibration films .*, p = 0\.040\.'),
+    (0.06, 0.09, r'Less certain than .*, p = 0\.090\.'),
+    (0.05, 0.048, r'Unlike .*, p = 0\.050; less certain than .*, p = 0\.048\.'),
+    (None, None, 'It cannot be compared .*')])
+def test_every_alarm_that_was_raised_is_a_reason(strange, uncertain, expected):
+  found = overlay.why({'ood_p_value': strange, 'uncertainty_p_value': uncertain},
+                      'ood_p_value <= 0.05 or uncertainty_p_value <= 0.1')
+  assert re.fullmatch(expected, found)
+
+
+def test_without_spacing_it_is_said_that_nothing_is_checked():
+  document = changed(image={'spacing_mm': None})
+  assert ['without a spacing' in w for _, w in overlay.warnings(document)] == [True]
+  referred = changed(image={'spacing_mm': None}, referral={'refer': True, 'reason': 'Why.'})
+  assert [w for _, w in overlay.warnings(referred)][1:] == ['Why.']
 
 
 def test_a_landmark_that_may_be_far_off_is_named_though_the_image_is_not_referred():
@@ -102,16 +114,17 @@ def test_a_landmark_that_may_be_far_off_is_named_though_the_image_is_not_referre
   for k, radius in ((2, 4.0), (15, 13.2), (16, None)):
     landmarks[k]['region']['radius_mm'] = radius
   document = changed(landmarks=landmarks)
-  assert [w for _, w in overlay.warnings(document)] == ["Check: Pog' 13.2 mm (region of more than 4 mm)."]
+  assert [w for _, w in overlay.warnings(document)] == [
+      "Check: Pog' 13.2 mm (radius of the region above 4 mm)."]
   assert any("Pog' 13.2 mm" in w for w in words(draw(document)))
-  referred = document | {'referral': {'refer': True, 'ood_p_value': 0.04, 'uncertainty_p_value': 0.9}}
-  assert len(overlay.warnings(referred)) == 1  # every point is to be checked
+  referred = document | {'referral': {'refer': True, 'reason': 'Why.'}}
+  assert [w for _, w in overlay.warnings(referred)][1:] == ['Why.']  # every point is to be checked
 
 
 @pytest.mark.parametrize('refer,expected', [
-    (False, '90 % probability'), (True, '90 % region, not valid for this X-ray')])
+    (False, 'meant to hold the true point with 90 %'), (True, '90 % region, not valid for this X-ray')])
 def test_what_an_ellipse_holds_is_not_said_of_a_referred_image(refer, expected):
-  assert any(expected in w for w in words(draw(changed(referral={'refer': refer}))))
+  assert any(expected in w for w in words(draw(changed(referral={'refer': refer, 'reason': 'Why.'}))))
 
 
 def test_a_model_without_calibration_is_drawn_and_says_what_is_missing():

@@ -21,7 +21,8 @@ def document(**changes):
            'finding': 'cannot be decided'}
   return {'file': EVIL, 'name': EVIL, 'status': 'ok', 'reason': None,
           'image': {'spacing_mm': 0.5, 'spacing_origin': EVIL},
-          'referral': {'refer': True, 'ood_score': None, 'ood_p_value': 0.25, 'uncertainty_p_value': 1.0},
+          'referral': {'refer': True, 'reason': f'Why {EVIL}', 'ood_score': None, 'ood_p_value': 0.25,
+                       'uncertainty_p_value': 1.0},
           'landmarks': [{'name': EVIL, 'point_px': [1.0, 2.0], 'region': {'radius_px': 5.0}, 'bin': 3},
                         {'name': 'sella', 'point_px': [1.0, 2.0], 'region': None, 'bin': None}],
           'measurements': {
@@ -34,7 +35,7 @@ def page(*entries):
   made = prediction_report.Page(file, MODEL, '2026-01-01')
   for entry, png in entries:
     made.add(entry, png)
-  made.end(len(entries), 1, 1)
+  made.end(len(entries), 1, 1, 3)
   return file.getvalue()
 
 
@@ -62,7 +63,8 @@ def test_what_is_known_is_in_it():
     assert cell in cells, cell
   assert 'hold the true point with 90 %' in text and 'refer: a doctor must check' in text
   assert '0.5 mm per pixel' in text and '>refused<' in text
-  assert cells[-8:] == ['read', '2', 'answered', '1', 'refused', '1', 'referred', '1']
+  assert cells[-10:] == ['read', '2', 'answered', '1', 'refused', '1', 'referred', '1',
+                         'not referred, with landmarks to check', '3']
 
 
 def test_pictures_are_reduced():

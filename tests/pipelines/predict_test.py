@@ -33,14 +33,16 @@ def run(folder, *arguments, **variables):
 
 @pytest.mark.parametrize(('arguments', 'words'), [
     ([], 'no image: python -m pipelines.predict FILE_OR_FOLDER...'),
-    (['--spacing_mm=0', 'x.png'], '--spacing_mm=0: allowed is a number above 0'),
+    (['--spacing_mm=0', 'x.png'], 'allowed are 0.001 to 10 mm per pixel, which is 25.4 / dpi'),
     (['--spacing_mm=-1', 'x.png'], '--spacing_mm=-1: allowed'),
     (['--spacing_mm=nan', 'x.png'], '--spacing_mm=nan'),
     (['--spacing_mm=inf', 'x.png'], '--spacing_mm=inf'),
-    (['--spacing_mm=1e39', 'x.png'], '--spacing_mm=1e+39'), (['--spacing_mm=1e-46', 'x.png'], 'allowed is'),
+    (['--spacing_mm=1e39', 'x.png'], '--spacing_mm=1e+39'), (['--spacing_mm=1e-46', 'x.png'], 'allowed are'),
+    (['--spacing_mm=300', 'x.png'], '--spacing_mm=300: allowed are'),
     (['--spacing_mm=ten', 'x.png'], 'spacing_mm'), (['--out=', 'x.png'], '--out is empty'),
     (['--saved_model=', 'x.png'], '--saved_model is empty'), (['--nonsense', 'x.png'], 'nonsense'),
     (['--out=file', 'x.png'], '--out=file: there is a file of this name'),
+    (['--saved_model=mc_dropout_isbi2015', 'file'], 'saved_models/mc_dropout_isbi2015?'),
 ])
 def test_mistakes_are_one_line_and_come_at_once(tmp_path, arguments, words):
   (tmp_path / 'file').touch()
@@ -115,7 +117,8 @@ def test_as_a_user_types_it(tmp_path, tiny_models, xray_files):
   assert run(tmp_path, *arguments)[0] == 3
   again = {name: (tmp_path / 'predictions' / name).read_bytes() for name in before}
   assert [name for name in before if before[name] != again[name] and name.endswith('.png')] == []
-  assert run(tmp_path, f'--saved_model={tiny_models}', '--out=good', films / 'a.png')[0] == 0
+  status, out, _ = run(tmp_path, f'--saved_model={tiny_models}', '--out=good', films / 'a.png')
+  assert status == 0 and ('; landmarks of 1 not checked: no spacing' in out[-1]) == ('referred 0' in out[-1])
   (films / '\u6f22.png').write_bytes(b'no image')  # a letter that not every terminal has
   status, out, _ = run(tmp_path, f'--saved_model={tiny_models}', '--out=ascii', films / '\u6f22.png',
                        PYTHONIOENCODING='ascii')

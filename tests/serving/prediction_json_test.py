@@ -53,7 +53,8 @@ def test_what_the_model_says_is_in_the_document():
   assert (found['file'], found['name'], found['status'], found['reason']) == ('films/x.png', 'x', 'ok', None)
   assert found['image'] == {'width_px': 900, 'height_px': 1000, 'spacing_mm': 0.5,
                             'spacing_origin': 'PixelSpacing'}
-  assert found['referral'] == {'refer': False, 'ood_score': 7, 'ood_p_value': 0.25, 'uncertainty_p_value': 1}
+  assert found['referral'] == {
+      'refer': False, 'reason': None, 'ood_score': 7, 'ood_p_value': 0.25, 'uncertainty_p_value': 1}
   assert found['model'] == {'name': 'mc', 'version': 3, 'lineage_sha256': 'ab' * 32, 'coverage': 0.9,
                             'bins': 5, 'regions': 'stated', 'refer': 'p <= 0.05'}
   assert [landmark['name'] for landmark in found['landmarks']] == list(LANDMARKS)

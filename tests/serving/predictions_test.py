@@ -79,6 +79,8 @@ def test_images_with_landmarks_to_check_are_told_apart(sources, out):
   outcomes = list(predictions.predict(sources, model(), out, 4.5))  # regions of one pixel
   assert all(outcome.check and not outcome.refer for outcome in outcomes)
   assert {row['check'] for row in rows(out / 'predictions.csv')} == {'true'}
+  unknown = list(predictions.predict(sources, model(), out))
+  assert {outcome.check for outcome in unknown} == {None}
 
 
 def test_every_image_has_a_document_and_a_picture_and_rows(sources, out):
