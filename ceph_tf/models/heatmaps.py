@@ -142,13 +142,13 @@ def to_density(output: tf.Tensor, loss: str) -> tf.Tensor:
   trained by `mse` it is an activation whose negative part means nothing.
   """
   _, height, width, landmarks = output.shape
-  flat = tf.reshape(by_landmark(output), [-1, landmarks, height * width])
+  flat = tf.reshape(output, [-1, height * width, landmarks])
   if loss == 'cross_entropy':
-    flat = tf.nn.softmax(flat)
+    flat = tf.nn.softmax(flat, axis=1)
   else:
     flat = tf.nn.relu(flat) + 1e-12  # an empty heatmap knows nothing: uniform
-    flat /= tf.reduce_sum(flat, -1, keepdims=True)
-  return tf.transpose(tf.reshape(flat, [-1, landmarks, height, width]), [0, 2, 3, 1])
+    flat /= tf.reduce_sum(flat, 1, keepdims=True)
+  return tf.reshape(flat, [-1, height, width, landmarks])
 
 
 def peak_of(heatmaps: tf.Tensor) -> tf.Tensor:
