@@ -58,3 +58,13 @@ def saved(made):
 def dicom(values=None, **tags):
   """The bytes of a DICOM file; see `dataset`."""
   return saved(dataset(values, **tags))
+
+
+def dicom_of_jpeg(jpeg, **kwargs):
+  """The bytes of a DICOM file that says it is of `pixels`, and holds a baseline JPEG."""
+  import pydicom
+  made = dataset(pixels(**kwargs))
+  made.PixelData = pydicom.encaps.encapsulate([jpeg])
+  made['PixelData'].is_undefined_length = True
+  made.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+  return saved(made)

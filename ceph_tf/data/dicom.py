@@ -24,7 +24,7 @@ from ceph_tf.data.records import DataError
 
 MAGIC = b'DICM'  # at byte 128
 MODALITIES = ('CR', 'DX', 'PX', 'RG', 'IO', 'XA', 'RF', 'OT', 'SC')  # OT, SC: what was scanned
-_INSTALL = "pip install -c constraints.txt -e '.[medical]'"
+INSTALL = "pip install -c constraints.txt -e '.[medical]'"
 _JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _DEFLATED = b'1.2.840.10008.1.2.1.99'
 _COLOURS = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT')  # pydicom makes RGB of all
@@ -150,7 +150,7 @@ def _pydicom():
     import pydicom.encaps
     import pydicom.pixels
   except ImportError:
-    raise DataError(f'DICOM files need pydicom: {_INSTALL}') from None
+    raise DataError(f'DICOM files need pydicom: {INSTALL}') from None
   return pydicom
 
 
@@ -248,7 +248,7 @@ def _gray_or_rgb(pydicom, dataset) -> np.ndarray:
   except NotImplementedError:
     raise DataError(f'TransferSyntaxUID={uid.name!r}: no known compression of a single image') from None
   if not available:
-    raise DataError(f'the pixels are compressed as {uid.name!r}, which needs a decoder: {_INSTALL}')
+    raise DataError(f'the pixels are compressed as {uid.name!r}, which needs a decoder: {INSTALL}')
   stored, bits = dataset.pixel_array, dataset.BitsStored
   shape = (dataset.Rows, dataset.Columns) + ((3,) if dataset.SamplesPerPixel == 3 else ())
   if stored.shape != shape or stored.dtype.kind not in 'iu' or stored.dtype.itemsize > 4:

@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from ceph_tf.data import nifti_header
+from ceph_tf.data import dicom, nifti_header
 from ceph_tf.data.records import DataError
 from ceph_tf.data.stored_grid import StoredGrid
 
@@ -151,8 +151,7 @@ def _simpleitk():
   try:
     import SimpleITK
   except ImportError:
-    raise DataError('NIfTI, NRRD and DICOM need SimpleITK: '
-                    "pip install -c constraints.txt -e '.[medical]'") from None
+    raise DataError(f'NIfTI, NRRD and DICOM need SimpleITK: {dicom.INSTALL}') from None
   return SimpleITK
 
 

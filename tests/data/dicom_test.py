@@ -85,23 +85,15 @@ def test_lossless_compression_changes_nothing(syntax):
   np.testing.assert_array_equal(pixels(files.saved(made)), values)
 
 
-def in_dicom(jpeg):
-  made = files.dataset(files.pixels())
-  made.PixelData = pydicom.encaps.encapsulate([jpeg])
-  made['PixelData'].is_undefined_length = True
-  made.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
-  return files.saved(made)
-
-
 def test_baseline_jpeg():
-  assert np.abs(pixels(in_dicom(files.picture('.jpg'))).astype(int) - files.pixels()).max() < 20
+  assert np.abs(pixels(files.dicom_of_jpeg(files.picture('.jpg'))).astype(int) - files.pixels()).max() < 20
 
 
 @pytest.mark.parametrize('share', [0.6, 0.9, 0.99])
 def test_a_truncated_jpeg_in_a_whole_file_is_refused(share):
   jpeg = files.picture('.jpg')
   with pytest.raises(DataError, match='compressed image is truncated'):
-    read(in_dicom(jpeg[:int(share * len(jpeg))]))
+    read(files.dicom_of_jpeg(jpeg[:int(share * len(jpeg))]))
 
 
 def test_what_decoders_log_goes_nowhere(caplog):
@@ -186,7 +178,7 @@ def test_a_compressed_image_that_unfolds_to_another_size_is_refused_before_it_is
   at = jpeg.index(b'\xff\xc0') + 5
   jpeg[at:at + 4] = (30000).to_bytes(2, 'big') * 2
   with pytest.raises(DataError, match='compressed image is 30000 x 30000 pixels, but .* 70 x 90'):
-    read(in_dicom(bytes(jpeg)))
+    read(files.dicom_of_jpeg(bytes(jpeg)))
 
 
 def test_a_deflated_file_is_refused_before_it_is_inflated():

@@ -69,10 +69,6 @@ def whole_files(xray_files, pydicom):
     made = xray_files.dataset(gray)
     made.compress(uid)
     compressed[f'{uid.keyword}.dcm'] = xray_files.saved(made)
-  made = xray_files.dataset(xray_files.pixels(**small))
-  made.PixelData = pydicom.encaps.encapsulate([xray_files.picture('.jpg', **small)])
-  made['PixelData'].is_undefined_length = True
-  made.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
   return {
       'gray.jpg': xray_files.picture('.jpg', **small),
       'colour.jpg': xray_files.picture('.jpg', channels=3, **small),
@@ -81,7 +77,7 @@ def whole_files(xray_files, pydicom):
       'colour.bmp': xray_files.picture('.bmp', channels=3, **small),
       'gray.tif': xray_files.picture('.tiff', **wide),
       'plain.dcm': xray_files.dicom(gray, PixelSpacing=[0.1, 0.1], BitsStored=16),
-      'jpeg.dcm': xray_files.saved(made), **compressed}
+      'jpeg.dcm': xray_files.dicom_of_jpeg(xray_files.picture('.jpg', **small), **small), **compressed}
 
 
 @pytest.fixture(scope='module')

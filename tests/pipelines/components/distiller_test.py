@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from ceph_tf.config import Experiment
-from ceph_tf.data import examples as example_files
 from ceph_tf.data import input as data_input
 from ceph_tf.models import heatmaps, unet
 from ceph_tf.overrides import override
@@ -32,13 +31,6 @@ CONTEXT = Context(node='distiller', run='test', key='0', lineage=lambda: [])
 def new(kind, folder):
   folder.mkdir(parents=True)
   return kind(folder)
-
-
-@pytest.fixture(scope='module')
-def examples(tmp_path_factory, phantom_records):
-  made = new(artifacts.Examples, tmp_path_factory.mktemp('examples') / 'out')
-  example_files.write(iter(phantom_records), made.path, 2, 'phantom')
-  return made
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from ceph_tf import seeds
 from ceph_tf.config import Experiment, SamplerConfig
-from ceph_tf.data import examples as example_files
 from ceph_tf.data.records import DataError
 from ceph_tf.overrides import override
 from ceph_tf.uncertainty import fitted as fitting
@@ -34,13 +33,6 @@ CONTEXT = Context(node='trainer', run='test', key='0', lineage=lambda: [])
 def new(kind, folder):
   folder.mkdir(parents=True)
   return kind(folder)
-
-
-@pytest.fixture(scope='module')
-def examples(tmp_path_factory, phantom_records):
-  made = new(artifacts.Examples, tmp_path_factory.mktemp('examples') / 'out')
-  example_files.write(iter(phantom_records), made.path, 2, 'phantom')
-  return made
 
 
 def train(examples, folder, cfg=CFG, seed=0):
