@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from ceph_tf.config import InputConfig, SamplerConfig
-from ceph_tf.models.heatmaps import Decoded
+from ceph_tf.models import heatmaps
+
+_TINY = np.finfo(np.float32).tiny  # what a softmax in float32 rounds to zero is not impossible
 
 
 def matrices(sampler: SamplerConfig, input_cfg: InputConfig) -> np.ndarray:
@@ -47,19 +49,21 @@ def seen(images: tf.Tensor, view: tf.Tensor, beyond: str = 'NEAREST') -> tf.Tens
       fill_value=0.0, interpolation='BILINEAR', fill_mode=beyond)
 
 
-def back(decoded: Decoded, view: tf.Tensor) -> Decoded:
+def back(decoded: heatmaps.Decoded, view: tf.Tensor) -> heatmaps.Decoded:
   """What was decoded from heatmaps of a view [3, 3], in heatmaps of the network image.
 
   Points are moved as numbers, not read again from a heatmap that was interpolated: that would cost
-  accuracy. Density that leaves the heatmap is lost, and the rest is normalised again.
+  accuracy. Of a density the logarithm is interpolated: a parabola where the density is a Gaussian, so that
+  a peak stays as sharp as it was, when it lies between pixels, too. Density that leaves the heatmap is
+  lost, and the rest is normalised again; where nothing is left it is uniform.
   """
   linear = view[:2, :2]
   area = tf.abs(tf.linalg.det(linear))  # of a view's pixel
-  density = seen(decoded.density, tf.linalg.inv(view), 'CONSTANT')
-  density /= tf.maximum(tf.reduce_sum(density, [1, 2], keepdims=True), 1e-12)
-  return Decoded(
+  # Above the least there is, so that 0, which is what lies beyond a view, means nothing.
+  logits = tf.math.log(tf.maximum(decoded.density, _TINY) / _TINY)
+  return heatmaps.Decoded(
       points_px=tf.einsum('ij,blj->bli', linear, decoded.points_px) + view[:2, 2],
       peak=decoded.peak / area,
       covariance_px2=tf.einsum('ij,bljk,mk->blim', linear, decoded.covariance_px2, linear),
       entropy_nats=decoded.entropy_nats + tf.math.log(area),
-      density=density)
+      density=heatmaps.to_density(seen(logits, tf.linalg.inv(view), 'CONSTANT'), 'cross_entropy'))
