@@ -52,6 +52,9 @@ EXPERIMENTS = {
         'precise': ['teachers=5'],
         'smoke': ['teachers=2'],
     },
+    # One network whose weights are the running average of a walk at a constant learning rate (stochastic
+    # weight averaging: Izmailov et al., UAI 2018), instead of where a rate that ends at zero settles.
+    'swa': {preset: ['train.schedule=constant'] for preset in ('default', 'smoke')},
     # One network that regresses a covariance; with an ensemble's or dropout's fields, many.
     'gaussian': {preset: ['model.name=gaussian', 'model.head=gaussian']
                  for preset in ('default', 'thesis', 'smoke')},

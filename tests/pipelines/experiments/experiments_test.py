@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import pytest
@@ -8,7 +9,7 @@ from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, resolve
 TWO_LOOKS = ('baseline', 'mc_dropout', 'ensemble', 'views', 'distilled')
 COMBINATIONS = [(model, preset, dataset) for model, preset, dataset in itertools.product(
     EXPERIMENTS, PRESETS, DATASETS)
-    if (preset != 'precise' or model in TWO_LOOKS) and (preset, model) != ('thesis', 'distilled')]
+    if (preset != 'precise' or model in TWO_LOOKS) and (preset != 'thesis' or model not in ('distilled', 'swa'))]
 
 
 @pytest.mark.parametrize('model,preset,dataset', COMBINATIONS)
@@ -17,7 +18,7 @@ def test_every_combination_is_an_experiment(model, preset, dataset):
   assert (experiment.name, experiment.preset, experiment.seed) == (model, preset, 3)
   kinds = {'baseline': 'one', 'mc_dropout': 'passes', 'flipout': 'passes', 'film_ensemble': 'passes',
            'ensemble': 'members', 'views': 'views', 'film_views': 'views', 'gaussian': 'one',
-           'distilled': 'one'}
+           'distilled': 'one', 'swa': 'one'}
   assert experiment.sampler.kind == kinds[model]
   assert bool(experiment.refiner) == (preset == 'precise')
 
@@ -26,6 +27,14 @@ def test_every_combination_is_an_experiment(model, preset, dataset):
 def test_members_of_an_ensemble_and_students_are_baselines(model):
   one, baseline = (resolve(m, 'default', [], '', '', 0) for m in (model, 'baseline'))
   assert one.network == baseline.network
+
+
+@pytest.mark.parametrize('preset', ['default', 'smoke'])
+def test_averaged_weights_are_those_of_a_baseline_that_is_trained_at_one_rate(preset):
+  swa, baseline = (resolve(model, preset, [], '', '', 0).network for model in ('swa', 'baseline'))
+  assert swa.train.schedule == 'constant' and swa.train.ema > 0
+  assert dataclasses.replace(swa, train=baseline.train) == baseline
+  assert dataclasses.replace(swa.train, schedule='cosine') == baseline.train
 
 
 def test_a_student_has_as_many_teachers_as_the_ensemble_has_members():
