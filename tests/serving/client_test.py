@@ -363,6 +363,10 @@ def answering(*parts):
           connection.sendall(part)
         while not parts[-1].endswith(b'\n'):
           connection.sendall(parts[-1])
+        # Closed with a part of the question unread, a connection is reset, and the answer may be lost.
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 20):
+          pass
 
     threading.Thread(target=answer, daemon=True).start()
     yield f'127.0.0.1:{server.getsockname()[1]}'
