@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import optimize, special
 
+from ceph_tf.models import heatmaps
 from ceph_tf.uncertainty import highest_density
 
 LIMITS = (1 / 16, 16.0)  # of T: a landmark that was hit by chance on few images has no T of its own
@@ -26,7 +27,7 @@ LIMITS = (1 / 16, 16.0)  # of T: a landmark that was hit by chance on few images
 # 0.1 to 0.4 does, and this is the best for views); of hundreds of images it is forgotten.
 PRIOR_LOG_SD = 0.25
 LEVELS = np.arange(1, 20) / 20  # at which `calibration_error` looks
-_TINY = np.finfo(np.float32).tiny  # what a softmax in float32 rounds to zero is not impossible
+TINY = np.finfo(np.float32).tiny  # what a softmax in float32 rounds to zero is not impossible
 
 
 def tempered(density: tf.Tensor, temperatures: np.ndarray | tf.Tensor) -> tf.Tensor:
@@ -37,10 +38,8 @@ def tempered(density: tf.Tensor, temperatures: np.ndarray | tf.Tensor) -> tf.Ten
     temperatures: [L], or what broadcasts to [B, 1, 1, L]. The inverse of a T undoes it, as far as
       nothing became less than a float32 can hold.
   """
-  _, height, width, landmarks = density.shape
-  logits = tf.math.log(tf.maximum(density, _TINY)) / tf.cast(temperatures, tf.float32)
-  flat = tf.nn.softmax(tf.reshape(logits, [-1, height * width, landmarks]), axis=1)
-  return tf.reshape(flat, [-1, height, width, landmarks])
+  logits = tf.math.log(tf.maximum(density, TINY)) / tf.cast(temperatures, tf.float32)
+  return heatmaps.to_density(logits, 'cross_entropy')
 
 
 def log_at_truth(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
@@ -54,7 +53,7 @@ def log_at_truth(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
     [...], NaN where the truth is missing or outside the heatmap.
   """
   found = highest_density.at(np.asarray(density, np.float64), truth_px)
-  return np.where(np.isfinite(found), np.log(np.maximum(found, _TINY)), np.nan)
+  return np.where(np.isfinite(found), np.log(np.maximum(found, TINY)), np.nan)
 
 
 def fit(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
@@ -69,7 +68,7 @@ def fit(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
     is 1 where there is none at all.
   """
   at_truth = log_at_truth(density, truth_px)
-  logits = np.log(np.maximum(density, _TINY)).reshape(*density.shape[:2], -1)
+  logits = np.log(np.maximum(density, TINY)).reshape(*density.shape[:2], -1)
 
   def nll(i, inverse):
     """Of landmark i by its 1 / T, in which it is convex: log-partition functions less a linear one."""
@@ -104,7 +103,7 @@ def share_inside(truth_score: np.ndarray, log_at: np.ndarray, levels: np.ndarray
   """
   known = ~np.isnan(truth_score)
   score, mass = truth_score[known], np.exp(np.nan_to_num(log_at[known]))
-  inside = np.clip((levels[:, None] - score) / np.maximum(mass, _TINY), 0, 1)
+  inside = np.clip((levels[:, None] - score) / np.maximum(mass, TINY), 0, 1)
   return inside.mean(1) if known.any() else np.full(len(levels), np.nan)
 
 

@@ -13,8 +13,7 @@ import tensorflow as tf
 
 from ceph_tf.config import InputConfig, SamplerConfig
 from ceph_tf.models import heatmaps
-
-_TINY = np.finfo(np.float32).tiny  # what a softmax in float32 rounds to zero is not impossible
+from ceph_tf.uncertainty.temperature import TINY
 
 
 def matrices(sampler: SamplerConfig, input_cfg: InputConfig) -> np.ndarray:
@@ -60,7 +59,7 @@ def back(decoded: heatmaps.Decoded, view: tf.Tensor) -> heatmaps.Decoded:
   linear = view[:2, :2]
   area = tf.abs(tf.linalg.det(linear))  # of a view's pixel
   # Above the least there is, so that 0, which is what lies beyond a view, means nothing.
-  logits = tf.math.log(tf.maximum(decoded.density, _TINY) / _TINY)
+  logits = tf.math.log(tf.maximum(decoded.density, TINY) / TINY)
   return heatmaps.Decoded(
       points_px=tf.einsum('ij,blj->bli', linear, decoded.points_px) + view[:2, 2],
       peak=decoded.peak / area,
