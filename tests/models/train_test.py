@@ -157,6 +157,9 @@ def test_schedules():
   assert max(rates) == pytest.approx(1.0, abs=0.01)
   assert rates[50] == pytest.approx(0.5)
   assert rates[99] < 0.001
+  constant = dataclasses.replace(cosine, schedule='constant')
+  rates = [train.learning_rate(constant, step, 10, []) for step in range(100)]
+  assert rates == [0.25, 0.5, 0.75, *[1.0] * 97]
   plateau = dataclasses.replace(base, schedule='plateau', learning_rate=1.0, plateau_epochs=2)
   flat = [report(1, 3.0), report(2, 3.0), report(3, 3.0)]
   assert train.learning_rate(plateau, 30, 10, flat[:2]) == 1.0
