@@ -2,7 +2,7 @@
 
 Schema of `tradeoff.json` (lengths in mm, rates are fractions; an unknown figure is null):
 
-    schema_version  1
+    schema_version  2
     truth, split    of all models
     models          name ->
       cost            networks, parameters (of all networks that answer together), training_minutes
@@ -10,12 +10,17 @@ Schema of `tradeoff.json` (lengths in mm, rates are fractions; an unknown figure
                       milliseconds_range, peak_memory_mib
       subsets         `official`, and `leak_free` where films repeat -> images, mre_mm, sdr_2mm; nll_nats
                       (of the truths, mean heatmap as a density per mm^2, tempered), nll_untempered_nats,
-                      ece; `best` (the measure with the least AURC) and its spearman_within, auroc_gross,
-                      aurc_mm; radius_mean_mm (of plain circles)
+                      ece, ece_untempered. By `MEASURE`, the same for all models, so that none is chosen by
+                      the errors that it is judged by: spearman_within, auroc_gross, aurc_mm and its
+                      aurc_interval_mm, excess_aurc_mm (what is left of AURC without that of a perfect
+                      ranking of the same errors: Geifman et al., ICLR 2019). aurc_by_mm: AURC by each of
+                      `OWN`, null where it is constant. radius_mean_mm, coverage: of plain circles
       ood             elastic, rotation: AUROC of the OOD score, for the weakest change of each kind under
                       `separation` in `stress.json`
       gain            share of the ensemble's gain over the baseline, by official figure: aurc_mm,
                       nll_nats; null unless both are in the table and the ensemble is the better one
+
+AURC falls when errors do, too; excess AURC and Spearman's correlation are about the ranking alone.
 """
 
 import html
@@ -24,7 +29,9 @@ from collections.abc import Mapping, Sequence
 from ceph_tf.evaluation import plots, report, tradeoff_plots
 from ceph_tf.evaluation.pictures import Picture
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+MEASURE = 'entropy_nats'  # every model has it, and it is the best or nearly so of every model known to us
+OWN = ('spread_mm', 'total_sd_mm')  # disagreement of samples; with what heatmaps or a head say, too
 GAINS = ('aurc_mm', 'nll_nats')
 _QUALITIES = {'aurc_mm': 'AURC (mm)', 'nll_nats': 'NLL (nats)', 'mre_mm': 'MRE (mm)'}
 _COSTS = {'milliseconds_per_image': 'prediction (ms per image)', 'parameters': 'parameters (millions)'}
@@ -34,15 +41,24 @@ def _subset(analysis: Mapping, evaluation: Mapping, subset: str) -> dict:
   figures = evaluation['results'][analysis['truth']][subset]
   here = analysis['subsets'][subset]
   found = {'images': figures['images'], 'mre_mm': figures['mre_mm'], 'sdr_2mm': figures['sdr_2mm'],
-           **_density(here['temperature']), 'best': here['best']}
-  if here['best']:
-    best = here['measures'][here['best']]
-    gross = f'{analysis["config"]["gross_mm"][-1]:g}mm'
-    found |= {'spearman_within': best['correlations']['spearman_within']['value'],
-              'auroc_gross': best['selective']['figures'][f'auroc_{gross}'],
-              'aurc_mm': best['selective']['figures']['aurc_mm']}
-  circle = here['regions'].get('kinds', {}).get('circle')
-  return found | {'radius_mean_mm': circle and circle['radius_mean_mm']}
+           **_density(here['temperature']), **_ranking(here, analysis['config']['gross_mm'][-1])}
+  circle = here['regions'].get('kinds', {}).get('circle', {})
+  return found | {'radius_mean_mm': circle.get('radius_mean_mm'), 'coverage': circle.get('coverage')}
+
+
+def _ranking(here: Mapping, gross_mm: float) -> dict:
+  """How well `MEASURE` ranks errors, and the AURC by others."""
+  by = {name: here['measures'][name]['selective']['figures']['aurc_mm'] if name in here['measures'] else None
+        for name in OWN}
+  if MEASURE not in here['measures']:
+    return {'aurc_by_mm': by}
+  measure = here['measures'][MEASURE]
+  selective = measure['selective']
+  aurc_mm = selective['figures']['aurc_mm']
+  return {'spearman_within': measure['correlations']['spearman_within']['value'],
+          'auroc_gross': selective['figures'][f'auroc_{gross_mm:g}mm'],
+          'aurc_mm': aurc_mm, 'aurc_interval_mm': selective['intervals']['aurc_mm'],
+          'excess_aurc_mm': aurc_mm - here['perfect_aurc_mm'], 'aurc_by_mm': by}
 
 
 def _density(tempering: Mapping) -> dict:
@@ -50,7 +66,7 @@ def _density(tempering: Mapping) -> dict:
   known = tempering['status'] == 'computed' and tempering['unit'] == 'mm2'
   before, after = (tempering[when] if known else {} for when in ('before', 'after'))
   return {'nll_nats': after.get('nll_nats'), 'nll_untempered_nats': before.get('nll_nats'),
-          'ece': after.get('ece')}
+          'ece': after.get('ece'), 'ece_untempered': before.get('ece')}
 
 
 def _ood(stress: Mapping) -> dict:
@@ -122,7 +138,7 @@ def charts(found: Mapping) -> list[Picture]:
   if not panels:
     return []
   caption = ('Cost against quality, test images: lower and further left is better; the line joins models '
-             'that no other beats in both.')
+             'that no other beats in both, by however little. AURC: by the entropy of the mean heatmap.')
   return [Picture('cost_quality', caption, plots.png(tradeoff_plots.panels(panels)))]
 
 
@@ -130,8 +146,10 @@ def render(found: Mapping, pictures: Sequence[Picture]) -> str:
   """Table and figure as one HTML page."""
   title = 'What uncertainty costs'
   parts = [f'<h1>{title}</h1>', f'<p>Split {html.escape(found["split"])}, truth '
-           f'{html.escape(found["truth"])}. The figures of uncertainty are those of each model\'s best '
-           'measure, the one with the least area under the risk-coverage curve (AURC).</p>',
+           f'{html.escape(found["truth"])}. Figures of uncertainty are by the entropy of the mean heatmap, '
+           'unless said otherwise, that of AURC with its 95 % interval over patients; two trainings of one '
+           'model differ, too. AURC, the area under the risk-coverage curve, falls when errors fall: '
+           'excess AURC is what a perfect ranking of the same errors would save.</p>',
            _costs(found), _figures(found), report.gallery(list(pictures), 'wide')]
   return report.page(title, parts)
 
@@ -152,6 +170,11 @@ def _costs(found: Mapping) -> str:
        'Peak memory (MiB)', "Share of the ensemble's gain in AURC (%)", '... in NLL (%)'], rows)
 
 
+def _with_interval(value: float | None, interval: Sequence[float | None] | None) -> str:
+  low_high = ', '.join(report.number(end) for end in interval or ())
+  return report.number(value) + (f' [{low_high}]' if low_high else '')
+
+
 def _figures(found: Mapping) -> str:
   rows = []
   for name, model in found['models'].items():
@@ -160,13 +183,16 @@ def _figures(found: Mapping) -> str:
           name, subset.replace('_', '-'), str(row['images']), report.number(row['mre_mm']),
           report.percent(row['sdr_2mm']),
           f'{report.number(row["nll_untempered_nats"])} / {report.number(row["nll_nats"])}',
-          report.percent(row['ece']),
-          plots.measure_label(row['best']) if row['best'] else '–',
-          *(report.number(row.get(key)) for key in ('spearman_within', 'auroc_gross', 'aurc_mm')),
-          report.number(row['radius_mean_mm']), *(report.percent(model['ood'][kind])
-                                                  for kind in ('elastic', 'rotation'))]))
+          f'{report.percent(row["ece_untempered"])} / {report.percent(row["ece"])}',
+          *(report.number(row.get(key)) for key in ('spearman_within', 'auroc_gross')),
+          _with_interval(row.get('aurc_mm'), row.get('aurc_interval_mm')),
+          report.number(row.get('excess_aurc_mm')),
+          *(report.number(row['aurc_by_mm'][name]) for name in OWN),
+          f'{report.number(row["radius_mean_mm"])} / {report.percent(row["coverage"])}',
+          *(report.percent(model['ood'][kind]) for kind in ('elastic', 'rotation'))]))
   return '<h2>Quality</h2>' + report.table(
       ['Model', 'Test set', 'Images', 'MRE (mm)', 'SDR 2 mm (%)', 'NLL before / after tempering (nats)',
-       'ECE (%)', 'Best measure',
-       'Spearman within landmark', 'AUROC, gross errors', 'AURC (mm)', 'Mean radius of circles (mm)',
+       'ECE before / after (%)', 'Spearman within landmark', 'AUROC, gross errors', 'AURC (mm)',
+       'Excess AURC (mm)', *(f'AURC by {plots.measure_label(name)} (mm)' for name in OWN),
+       'Plain circles: mean radius (mm) / coverage (%)',
        'OOD AUROC, elastic (%)', 'OOD AUROC, rotation (%)'], rows)

@@ -18,14 +18,21 @@ def evaluation(mre_mm):
   return {'results': {'mean': {'official': {'images': 150, 'mre_mm': mre_mm, 'sdr_2mm': 0.8125}}}}
 
 
+def measure(aurc_mm):
+  return {'correlations': {'spearman_within': {'value': 0.25}},
+          'selective': {'figures': {'auroc_2mm': 0.5, 'auroc_4mm': 0.875, 'aurc_mm': aurc_mm},
+                        'intervals': {'aurc_mm': [aurc_mm - 0.125, aurc_mm + 0.125]}}}
+
+
 def analysis(aurc_mm, nll_nats=None, unit='mm2'):
-  measure = {'correlations': {'spearman_within': {'value': 0.25}},
-             'selective': {'figures': {'auroc_2mm': 0.5, 'auroc_4mm': 0.875, 'aurc_mm': aurc_mm}}}
-  subset = {'best': 'mha', 'measures': {'mha': measure},
+  # The best measure on the test set is another one than the one that all models are compared by.
+  subset = {'best': 'mha', 'perfect_aurc_mm': 0.25,
+            'measures': {'mha': measure(0.0), 'entropy_nats': measure(aurc_mm), 'spread_mm': measure(0.875)},
             'temperature': {'status': 'not_possible'} if nll_nats is None else {
                 'status': 'computed', 'unit': unit, 'before': {'nll_nats': 4.0, 'ece': 0.5},
                 'after': {'nll_nats': nll_nats, 'ece': 0.125}},
-            'regions': {'status': 'computed', 'kinds': {'circle': {'radius_mean_mm': 2.25}}}}
+            'regions': {'status': 'computed',
+                        'kinds': {'circle': {'radius_mean_mm': 2.25, 'coverage': 0.875}}}}
   return {'truth': 'mean', 'split': 'test1', 'config': {'gross_mm': [2.0, 4.0]},
           'subsets': {'official': subset}}
 
@@ -47,11 +54,14 @@ def table(stresses=(NO_CHANGE,) * 3):
       [analysis(1.0, 3.5), analysis(0.5, 2.5), analysis(0.75, 2.75)], stresses)
 
 
-def test_figures_are_those_of_the_best_measure_and_the_gross_errors():
+def test_figures_are_those_of_one_measure_for_all_models():
   row = table()['models']['cheap']['subsets']['official']
   assert row == {'images': 150, 'mre_mm': 1.25, 'sdr_2mm': 0.8125, 'nll_nats': 2.75,
-                 'nll_untempered_nats': 4.0, 'ece': 0.125, 'best': 'mha',
-                 'spearman_within': 0.25, 'auroc_gross': 0.875, 'aurc_mm': 0.75, 'radius_mean_mm': 2.25}
+                 'nll_untempered_nats': 4.0, 'ece': 0.125, 'ece_untempered': 0.5,
+                 'spearman_within': 0.25, 'auroc_gross': 0.875, 'aurc_mm': 0.75,
+                 'aurc_interval_mm': [0.625, 0.875], 'excess_aurc_mm': 0.5,
+                 'aurc_by_mm': {'spread_mm': 0.875, 'total_sd_mm': None},
+                 'radius_mean_mm': 2.25, 'coverage': 0.875}
 
 
 def test_a_likelihood_per_pixel_is_not_compared():
@@ -102,7 +112,8 @@ def test_page_has_every_model_and_a_figure():
   assert cv2.imdecode(np.frombuffer(pictures[0].png, np.uint8), cv2.IMREAD_COLOR).std() > 5
   page = tradeoff.render(found, pictures)
   for text in ('<td>cheap</td><td>1</td><td>2.00</td><td>9.5</td><td>60 (38 to 44)</td><td>760</td>',
-               '<td>50.0</td><td>75.0</td>', '<td>4.00 / 2.75</td><td>12.5</td><td>MHA</td>',
+               '<td>50.0</td><td>75.0</td>', '<td>4.00 / 2.75</td><td>50.0 / 12.5</td><td>0.25</td><td>0.88</td>',
+               '<td>0.75 [0.62, 0.88]</td><td>0.50</td><td>0.88</td><td>–</td><td>2.25 / 87.5</td>',
                '<td>75.0</td><td>–</td>'):
     assert text in page
 
