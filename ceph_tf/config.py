@@ -34,6 +34,10 @@ def one_of(field: str, value: str, allowed: typing.Iterable[str]) -> None:
     raise ConfigError(f'{field}={value!r}: allowed is {", ".join(allowed)}{hint}')
 
 
+def _check_rate(field: str, rate: float) -> None:
+  _check(rate == 0 or 0.001 <= rate <= 0.999, field, rate, '0, or 0.001..0.999')
+
+
 def _check_blocks(field: str, blocks: tuple[str, ...], filters: tuple[int, ...]) -> None:
   levels = range(len(filters))
   for block in blocks:
@@ -171,16 +175,19 @@ class ModelConfig:
     _check(self.convs >= 1, 'model.convs', self.convs, '>= 1')
     _check(self.stem_stride in (1, 2, 4), 'model.stem_stride', self.stem_stride, '1, 2 or 4')
     one_of('model.norm', self.norm, ('batch', 'group', 'none'))
+    _check(self.norm != 'group' or all(width < 8 or width % 8 == 0 for width in self.filters),
+           'model.filters', self.filters, 'numbers below 8 or multiples of 8 with model.norm=group')
     one_of('model.head', self.head, ('heatmap', 'gaussian'))
     _check(0 <= self.spread_gradient <= 1, 'model.spread_gradient', self.spread_gradient, '0..1')
-    _check(0 <= self.dropout_rate < 1, 'model.dropout_rate', self.dropout_rate, '0 <= rate < 1')
+    _check_rate('model.dropout_rate', self.dropout_rate)
     for name in ('dropout_at', 'variational_at', 'members_at'):
       _check_blocks(f'model.{name}', getattr(self, name), self.filters)
     one_of('model.variational_kind', self.variational_kind, ('flipout', 'reparameterization'))
-    _check(self.prior_scale > 0, 'model.prior_scale', self.prior_scale, '> 0')
-    _check(self.posterior_scale >= 0, 'model.posterior_scale', self.posterior_scale, '>= 0')
+    _check(1e-3 <= self.prior_scale <= 1e3, 'model.prior_scale', self.prior_scale, '0.001..1000')
+    _check(self.posterior_scale == 0 or 1e-3 <= self.posterior_scale <= 10, 'model.posterior_scale',
+           self.posterior_scale, '0, or 0.001..10')
     _check(self.members == 0 or self.members >= 2, 'model.members', self.members, '0, or >= 2')
-    _check(self.member_spread >= 0, 'model.member_spread', self.member_spread, '>= 0')
+    _check(0 <= self.member_spread <= 1, 'model.member_spread', self.member_spread, '0..1')
     if self.members:
       _check(self.members_at != (), 'model.members_at', self.members_at, 'a block or more with model.members')
       _check(self.norm != 'none', 'model.norm', self.norm, 'batch or group with model.members')
@@ -224,8 +231,8 @@ class HeatmapConfig:
 class TrainConfig:
   """The fit loop.
 
-  `schedule`: `cosine` to zero over `epochs`, or `plateau` (a tenth after
-  `plateau_epochs` without a better validation MRE). `stop_epochs=0`: never stop
+  `schedule`: `cosine` to zero over `epochs`, `plateau` (a tenth after `plateau_epochs` without a better
+  validation MRE), or `constant`, which is for averaged weights (`ema`). `stop_epochs=0`: never stop
   early. `target_mre_mm=0`: no target; otherwise training stops at the first
   epoch whose validation MRE reaches it (deliberately under-trained models).
   Validation takes place every `validate_epochs` and after the last epoch; the
@@ -297,13 +304,16 @@ class SamplerConfig:
     _check(0 <= self.view_rotate_deg <= 45, 'sampler.view_rotate_deg', self.view_rotate_deg, '0..45')
     _check(0 <= self.view_scale <= 0.5, 'sampler.view_scale', self.view_scale, '0..0.5')
     _check(0 <= self.view_shift <= 0.2, 'sampler.view_shift', self.view_shift, '0..0.2')
-    _check(self.num_samples >= 1, 'sampler.num_samples', self.num_samples, '>= 1')
+    _check(1 <= self.num_samples <= 1000, 'sampler.num_samples', self.num_samples, '1..1000')
     _check(self.chunk >= 1, 'sampler.chunk', self.chunk, '>= 1')
     if self.kind == 'one':
       _check(self.num_samples == 1, 'sampler.num_samples', self.num_samples, '1 when sampler.kind=one')
     else:
       _check(self.num_samples >= 2, 'sampler.num_samples', self.num_samples,
              f'>= 2 when sampler.kind={self.kind}')
+    if self.kind == 'views':
+      _check(any((self.view_rotate_deg, self.view_scale, self.view_shift)), 'sampler.view_rotate_deg',
+             self.view_rotate_deg, '> 0 where sampler.view_scale=0 and sampler.view_shift=0')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -463,7 +473,7 @@ class RefineConfig:
     _check(self.crop.size_px >= 8, 'refine.crop.size_px', self.crop.size_px, '>= 8')
     _check(len(self.filters) >= 2 and min(self.filters) >= 1, 'refine.filters', self.filters,
            'two or more positive numbers')
-    _check(0 <= self.dropout_rate < 1, 'refine.dropout_rate', self.dropout_rate, '0 <= rate < 1')
+    _check_rate('refine.dropout_rate', self.dropout_rate)
     _check_blocks('refine.dropout_at', self.dropout_at, self.filters)
     _check(self.target_sigma_px > 0, 'refine.target_sigma_px', self.target_sigma_px, '> 0')
     _check(self.epochs >= 1, 'refine.epochs', self.epochs, '>= 1')
@@ -505,8 +515,10 @@ class Experiment:
   refine: RefineConfig = RefineConfig()
 
   def __post_init__(self):
-    plain = self.name and self.name == pathlib.PurePath(self.name).name
-    _check(plain and not self.name.startswith('.'), 'name', self.name, 'a plain folder name')
+    for field in ('name', 'preset'):
+      value = getattr(self, field)
+      plain = value and value == pathlib.PurePath(value).name and not value.startswith('.')
+      _check(plain, field, value, 'a plain folder name')
     _check(self.under_trained_mm > 0, 'under_trained_mm', self.under_trained_mm, '> 0')
     _check(0 <= self.seed < 2**31, 'seed', self.seed, '0..2147483647')
     _check(0 <= self.teachers <= 100, 'teachers', self.teachers, '0..100')
@@ -524,6 +536,8 @@ class Experiment:
     _check(self.model.landmarks == 0, 'model.landmarks', self.model.landmarks, '0: only crops are of one')
     if self.sampler.kind == 'passes' and not self.model.members:
       self._check_passes()
+    _check(self.model.members == 0 or self.sampler.kind != 'members', 'sampler.kind', self.sampler.kind,
+           'passes or views with model.members: of networks with members one each would answer')
     if self.model.members and self.sampler.kind in ('passes', 'views'):  # each answers once
       _check(self.sampler.num_samples == self.model.members, 'sampler.num_samples', self.sampler.num_samples,
              f'{self.model.members}, the number of model.members, when sampler.kind={self.sampler.kind}')

@@ -46,9 +46,13 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   with console.silent_stderr():
     from pipelines import experiments
   names = experiments.COMPARED if _MODEL.value == experiments.ALL else _MODEL.value.split(',')
-  resolved = [
-      experiments.resolve(name, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value)
-      for name in names]
+  resolved = []
+  for name in names:
+    try:
+      resolved.append(experiments.resolve(
+          name, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value))
+    except ConfigError as error:  # --set is for all of several models
+      raise ConfigError(f'{name}: {error}' if len(names) > 1 else str(error)) from None
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)
   with console.silent_stderr():

@@ -57,12 +57,15 @@ def test_a_malformed_override_is_refused(assignment):
     ('train.epochs', '0', '>= 1'), ('seed', '-1', '0..2147483647'), ('seed', '2147483648', '0..2147483647'),
     ('augment.gamma', '11', '0..10'), ('augment.outside', '-1', '0..10'), ('augment.shift', '1.5', '0..1'),
     ('analyze.rescans', '101', '0..100'), ('analyze.rescan_strength', '1.1', '0..1'),
-    ('augment.scale', '1', '< 1'), ('model.filters', '8', 'two or more'), ('model.dropout_rate', '1', '< 1'),
+    ('augment.scale', '1', '< 1'), ('model.filters', '8', 'two or more'),
+    ('model.dropout_rate', '1', '0.001..0.999'),
     ('model.filters', '8, 0', 'positive'), ('model.stem_stride', '3', '1, 2 or 4'),
     ('model.dropout_at', 'down9', 'down0'), ('model.variational_at', 'down9', 'down0'),
-    ('model.prior_scale', '0', '> 0'), ('model.posterior_scale', '-0.1', '>= 0'),
+    ('model.dropout_rate', '1e-320', '0, or 0.001'), ('refine.dropout_rate', '-0.1', '0, or 0.001'),
+    ('model.prior_scale', '0', '0.001..1000'), ('model.prior_scale', '1e-320', '0.001..1000'),
+    ('model.posterior_scale', '-0.1', '0, or 0.001'), ('model.posterior_scale', '1e+30', '0, or 0.001'),
     ('train.kl_weight', '-1', '>= 0'), ('model.members', '1', '>= 2'), ('model.members', '-2', '>= 2'),
-    ('model.members_at', 'up0', 'no block without model.members'), ('model.member_spread', '-1', '>= 0'),
+    ('model.members_at', 'up0', 'no block without model.members'), ('model.member_spread', '-1', '0..1'),
     ('model.members_at', 'down9', 'down0'), ('sampler.num_samples', '3', 'sampler.kind=one'),
     ('sampler.kind', 'passes', '>= 2'), ('input.height', '321', 'multiple of 32'),
     ('data.shards', '0', '1..100'),
@@ -73,7 +76,9 @@ def test_a_malformed_override_is_refused(assignment):
     ('refine.crop.jitter_px', '4', 'two rising lengths > 0'),
     ('refine.crop.landmarks', '0', '>= 1'), ('refine.dropout_at', 'down9', 'down3'),
     ('refine.filters', '8', 'two or more'), ('refine.epochs', '0', '>= 1'),
-    ('name', '.x', 'plain folder name'), ('evaluate.min_sdr_4mm', '1.5', '0..1'),
+    ('model.member_spread', '1.5', '0..1'), ('sampler.num_samples', '99999999999', '1..1000'),
+    ('preset', '../x', 'plain folder name'), ('name', '.x', 'plain folder name'),
+    ('evaluate.min_sdr_4mm', '1.5', '0..1'),
     ('heatmap.window_px', '0', '>= 1'), ('teachers', '-1', '0..100')])
 def test_a_value_out_of_range_is_refused_with_field_value_and_range(field, value, said):
   with pytest.raises(ConfigError) as error:
@@ -88,6 +93,23 @@ def test_passes_without_dropout_are_refused_before_the_training(field, assignmen
   passes = ['sampler.kind=passes', 'sampler.num_samples=3']
   with pytest.raises(ConfigError, match=f'{field}=.*when sampler.kind=passes'):
     overrides.override(Experiment(), [*passes, *assignments])
+
+
+def test_what_would_be_another_model_than_it_is_called_is_refused():
+  members = ['model.members=4', 'model.members_at=up0', 'sampler.num_samples=4', 'sampler.kind=members']
+  with pytest.raises(ConfigError, match="sampler.kind='members': allowed is passes or views with"):
+    overrides.override(Experiment(), members)
+  still = [f'sampler.view_{how}=0' for how in ('rotate_deg', 'scale', 'shift')]
+  views = ['sampler.kind=views', 'sampler.num_samples=5']
+  assert overrides.override(Experiment(), [*views, *still[1:]]).sampler.view_scale == 0
+  with pytest.raises(ConfigError, match='sampler.view_rotate_deg=0.0: allowed is > 0 where'):
+    overrides.override(Experiment(), [*views, *still])
+
+
+def test_group_normalization_needs_whole_groups():
+  assert overrides.override(Experiment(), ['model.norm=group', 'model.filters=4,8,16']).model.norm == 'group'
+  with pytest.raises(ConfigError, match=r'model.filters=\(8, 12, 16\): allowed is numbers below 8 or'):
+    overrides.override(Experiment(), ['model.norm=group', 'model.filters=8,12,16'])
 
 
 def test_passes_need_noise_of_some_kind():

@@ -15,11 +15,12 @@ from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from ceph_tf import geometry, seeds
 from ceph_tf.config import ConfigError, NetworkConfig, TrainConfig
 from ceph_tf.data import input as data_input
-from ceph_tf.models import heatmaps, layers, losses, unet
+from ceph_tf.models import half_weights, heatmaps, layers, losses, unet
 
 
 class EpochReport(typing.NamedTuple):
@@ -185,13 +186,16 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
 
   Raises:
     ConfigError: a target or plateau that the validation data cannot measure.
-    FloatingPointError: the loss is no longer finite.
+    FloatingPointError: the loss is no longer finite, or a weight is larger than a SavedModel can hold.
   """
   # Decoded once and held in memory: a network image is small.
   train_set, validation_set = train_set.cache(), validation_set.batch(8).cache()
   num_examples = sum(1 for _ in train_set)
   steps_per_epoch = math.ceil(num_examples / cfg.train.batch_size)
   state = State(cfg, num_landmarks, num_examples, seed)
+  if damage := _damage(directory / 'checkpoints'):
+    logging.warning('%s is damaged (%s): training starts anew', directory / 'checkpoints', damage)
+    forget(directory)
   manager = tf.train.CheckpointManager(state.checkpoint, directory / 'checkpoints', max_to_keep=1)
   state.checkpoint.restore(manager.latest_checkpoint)
   history = state.history
@@ -209,6 +213,10 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
   if cfg.train.keep == 'best':
     for best, weight in zip(state.best, state.average.model.weights, strict=True):
       weight.assign(best)
+  try:
+    half_weights.check(state.average.model.variables)
+  except ValueError as error:
+    raise FloatingPointError(f'training diverged: {error}; {_divergence(cfg)}') from error
   state.average.model.save_weights(directory / 'model.weights.h5')
   return history
 
@@ -228,7 +236,7 @@ def _epoch(state: State, batches, validation_set, steps_per_epoch: int, history:
   epoch = len(history) + 1
   if not math.isfinite(loss):
     raise FloatingPointError(
-        f'training loss {loss} in epoch {epoch}: lower train.learning_rate={cfg.learning_rate}')
+        f'training loss {loss} in epoch {epoch}: {_divergence(state.cfg)}')
   mre_mm, mre_px = math.nan, math.nan
   if epoch % cfg.validate_epochs == 0 or epoch == cfg.epochs:
     mre_mm, mre_px = state.validate(validation_set)
@@ -240,6 +248,30 @@ def _epoch(state: State, batches, validation_set, steps_per_epoch: int, history:
                      seconds, waiting / seconds)
 
 
+def _divergence(cfg: NetworkConfig) -> str:
+  """What to do about a training that diverged."""
+  fields = [f'train.learning_rate={cfg.train.learning_rate:g}']
+  if cfg.model.variational_at:
+    fields += [f'model.posterior_scale={cfg.model.posterior_scale:g}',
+               f'train.kl_weight={cfg.train.kl_weight:g}']
+  return f'lower {" or ".join(fields)}'
+
+
+def _damage(checkpoints: pathlib.Path) -> str:
+  """Why the checkpoint in a folder cannot be read to its end; '' where it can, or there is none."""
+  try:
+    if path := tf.train.latest_checkpoint(checkpoints):
+      reader = tf.train.load_checkpoint(path)
+      for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)
+    elif checkpoints.exists() and any(checkpoints.iterdir()):
+      return 'its files are incomplete'
+  except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+    return str(error).splitlines()[0]
+  return ''
+
+
 def forget(directory: pathlib.Path) -> None:
-  """Removes the checkpoint of a finished training: ten times the size of its weights."""
-  shutil.rmtree(directory / 'checkpoints')
+  """Removes the checkpoint of a training, if there is one: ten times the size of its weights."""
+  if (directory / 'checkpoints').exists():
+    shutil.rmtree(directory / 'checkpoints')

@@ -15,9 +15,9 @@ import tensorflow as tf
 from ceph_tf import geometry, seeds
 from ceph_tf.config import NetworkConfig, SamplerConfig
 from ceph_tf.models import features, unet
+from ceph_tf.models.half_weights import HalfWeights
 from ceph_tf.serving import admission
 from ceph_tf.serving.admission import Admitted
-from ceph_tf.serving.half_weights import HalfWeights
 from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty import measures, refinement, samplers, temperature
 from ceph_tf.uncertainty.fitted import Fitted

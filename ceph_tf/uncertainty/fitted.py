@@ -121,6 +121,12 @@ def fit(
                        ('features', features)):
     if not np.isfinite(values).all():
       raise ValueError(f'{name} of a calibration image is not finite')
+  if temperatures is None:
+    temperatures = np.ones(bin_measure.shape[-1])
+  if temperatures.shape != bin_measure.shape[-1:] or not (
+      np.isfinite(temperatures).all() and (temperatures > 0).all()):
+    raise ValueError(f'temperatures {temperatures}: allowed is one positive number for each of '
+                     f'{bin_measure.shape[-1]} landmarks')
   error = np.linalg.norm(residual_px, axis=-1)
   sd = np.sqrt(np.trace(covariance_px2, axis1=-2, axis2=-1))
   density = ood.fit(train_features)
@@ -133,7 +139,7 @@ def fit(
       len(features),
       np.sort(ood.score(tf.constant(features.reshape(-1, features.shape[-1]), tf.float32), density).numpy()),
       np.sort(bin_measure.mean(-1).ravel()),
-      np.ones(bin_measure.shape[-1]) if temperatures is None else temperatures)
+      temperatures)
 
 
 def p_value(values: tf.Tensor, calibration: np.ndarray, images: int) -> tf.Tensor:

@@ -173,7 +173,7 @@ def members(networks: Sequence[unet.Network], seen: list[tf.Tensor], features: l
 
 def largest_chunk(num: int, limit: int) -> int:
   """The largest divisor of `num` that is at most `limit`."""
-  return max(size for size in range(1, num + 1) if num % size == 0 and size <= max(limit, 1))
+  return max(size for size in range(1, max(min(num, limit), 1) + 1) if num % size == 0)
 
 
 def draw(networks: Sequence[unet.Network], seen: list[tf.Tensor], cfg: NetworkConfig,

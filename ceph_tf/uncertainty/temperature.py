@@ -66,7 +66,15 @@ def fit(density: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
   Returns:
     [L] float64 within `LIMITS`; the one of all for a landmark without any truth inside a heatmap, which
     is 1 where there is none at all.
+
+  Raises:
+    ValueError: other shapes, or a density that is not finite.
   """
+  if density.ndim != 4 or not len(density) or truth_px.shape != (*density.shape[:2], 2):
+    raise ValueError(f'density {density.shape}, truth_px {truth_px.shape}: allowed are [N, L, h, w] and '
+                     '[N, L, 2] of an image or more')
+  if not np.isfinite(density).all():
+    raise ValueError('a density is not finite')
   at_truth = log_at_truth(density, truth_px)
   logits = np.log(np.maximum(density, TINY)).reshape(*density.shape[:2], -1)
 

@@ -19,8 +19,8 @@ from ceph_tf.uncertainty.temperature import TINY
 def matrices(sampler: SamplerConfig, input_cfg: InputConfig) -> np.ndarray:
   """The views [S, 3, 3] of a sampler; the first changes nothing.
 
-  The others lie evenly on a circle, so that their mean changes nothing either: where one turns
-  left another turns right.
+  The others lie evenly on a circle, so that of four views or more the mean changes nothing either: where
+  one turns left another turns right.
   """
   around = 2 * np.pi * np.arange(sampler.num_samples - 1) / max(sampler.num_samples - 1, 1)
   middle = (np.array([input_cfg.width, input_cfg.height]) - 1) / 2

@@ -13,6 +13,7 @@ from ceph_tf.data import examples as example_files
 from ceph_tf.data import input as data_input
 from ceph_tf.evaluation import tensorboard
 from ceph_tf.models import train
+from ceph_tf.serving import whole_files
 from pipelines.artifacts import Anomalies, Examples, TrainedModel
 from pipelines.dsl import Context, In, Out, component
 
@@ -41,6 +42,9 @@ def trainer(examples: In[Examples], anomalies: In[Anomalies], model: Out[Trained
 def learn(examples: Examples, model: TrainedModel, cfg: NetworkConfig, seed: int, context: Context,
           teach: Callable | None = None) -> None:
   """Fills `model`, as `trainer` says; `teach`: see `train.fit`."""
+  if (model.path / 'history.json').exists():  # the last file: a run was killed after all was done
+    train.forget(model.path)
+    return
   schema = example_files.read_schema(examples.path)
   example_files.check_truth(schema, cfg.train.truth)
   names = schema['landmark_names']
@@ -59,8 +63,8 @@ def learn(examples: Examples, model: TrainedModel, cfg: NetworkConfig, seed: int
   board.close(history)
   (model.path / 'network.json').write_text(json.dumps(
       {'cfg': dataclasses.asdict(cfg), 'seed': seed, 'landmark_names': names}, indent=2), 'utf-8')
-  (model.path / 'history.json').write_text(
-      json.dumps([report._asdict() for report in history], indent=2), 'utf-8')
+  whole_files.write(
+      model.path / 'history.json', json.dumps([report._asdict() for report in history], indent=2))
   train.forget(model.path)
 
 

@@ -23,7 +23,7 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
   """The one configuration of a run.
 
   Args:
-    model: a name in `EXPERIMENTS` (`all` is resolved by whoever asks, into `COMPARED`).
+    model: a name in `EXPERIMENTS`.
     preset: a name in `PRESETS`.
     overrides: assignments `a.b=c`, the last word.
     dataset: a name in `DATASETS`, or '' for `isbi2015` where there is a `data_dir`
@@ -37,6 +37,8 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
   Raises:
     ConfigError: an unknown name or field, or a value that is not allowed.
   """
+  if model == ALL:  # whoever asks resolves `COMPARED`
+    raise ConfigError(f'--model={ALL}: allowed is alone, or {",".join(COMPARED)} in its place')
   one_of('--model', model, (*EXPERIMENTS, ALL))
   one_of('--preset', preset, PRESETS)
   dataset = dataset or ('isbi2015' if data_dir else 'phantom')

@@ -112,7 +112,8 @@ def test_page_has_every_model_and_a_figure():
   assert cv2.imdecode(np.frombuffer(pictures[0].png, np.uint8), cv2.IMREAD_COLOR).std() > 5
   page = tradeoff.render(found, pictures)
   for text in ('<td>cheap</td><td>1</td><td>2.00</td><td>9.5</td><td>60 (38 to 44)</td><td>760</td>',
-               '<td>50.0</td><td>75.0</td>', '<td>4.00 / 2.75</td><td>50.0 / 12.5</td><td>0.25</td><td>0.88</td>',
+               '<td>50.0</td><td>75.0</td>',
+               '<td>4.00 / 2.75</td><td>50.0 / 12.5</td><td>0.25</td><td>0.88</td>',
                '<td>0.75 [0.62, 0.88]</td><td>0.50</td><td>0.88</td><td>–</td><td>2.25 / 87.5</td>',
                '<td>75.0</td><td>–</td>'):
     assert text in page

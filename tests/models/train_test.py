@@ -98,6 +98,36 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(tmp_path, cfg):
     np.testing.assert_array_equal(a, b)
 
 
+def truncate(checkpoints):
+  data = next(checkpoints.glob('*.data-*'))
+  data.write_bytes(data.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize('damage', [
+    truncate, lambda found: next(found.glob('*.index')).unlink(),
+    lambda found: (found / 'checkpoint').write_bytes(b'')], ids=['truncated', 'no index', 'empty state'])
+def test_a_damaged_checkpoint_does_not_stand_in_the_way(tmp_path, damage, caplog):
+  def interrupt(report, model):
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fit(tiny('train.epochs=2'), tmp_path, interrupt)
+  damage(tmp_path / 'checkpoints')
+  seen = []
+  fit(tiny('train.epochs=2'), tmp_path, lambda report, model: seen.append(report.epoch))
+  assert seen == [1, 2]
+  assert 'checkpoints is damaged' in caplog.text and 'training starts anew' in caplog.text
+
+
+@pytest.mark.parametrize('fields, said', [
+    ([], r'lower train.learning_rate=1e\+30$'),
+    (['model.variational_at=down1'], 'or model.posterior_scale=0.1 or train.kl_weight=0.0001$')])
+def test_a_training_that_diverged_is_no_network(tmp_path, fields, said):
+  with pytest.raises(FloatingPointError, match=said):
+    fit(tiny('train.learning_rate=1e30', 'train.epochs=1', 'train.batch_size=8', *fields), tmp_path)
+  assert not (tmp_path / 'model.weights.h5').exists()
+
+
 def test_a_gaussian_head_leaves_heatmaps_as_they_are_and_learns_beside_them(tmp_path):
   kept = []
   for head in ('heatmap', 'gaussian'):

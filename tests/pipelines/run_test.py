@@ -110,6 +110,7 @@ def test_flags_reach_the_experiment(call):
 @pytest.mark.parametrize('arguments, message', [
     (['--model=mc_dropuot'], "--model='mc_dropuot': allowed is bug, changed, diverges, mc_dropout, "
                              "slow, swallowed, unreadable; did you mean 'mc_dropout'?"),
+    (['--model=bug,slow', '--set', 'sampler.num_samples=3'], 'bug: sampler.num_samples=3: allowed is 1 when'),
     (['--set', 'train.epoch=2'], "unknown field 'train.epoch'; nearest: train.epochs"),
     (['--set', 'train.epochs=two'], "train.epochs='two': expected int"),
     (['--runner=cloud'], "--runner='cloud': allowed is local"),

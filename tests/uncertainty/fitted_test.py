@@ -225,6 +225,12 @@ def test_measures_of_other_copies_than_the_features_are_an_error():
     fit(arrays | {'features': np.repeat(arrays['features'], 2, 1)})
 
 
+@pytest.mark.parametrize('bad', [[NAN, 1.0], [0.0, 1.0], [-1.0, 1.0], [1.0], [1.0] * 5])
+def test_temperatures_that_are_none_are_an_error(bad):
+  with pytest.raises(ValueError, match='allowed is one positive number for each of 2 landmarks'):
+    fit(made(19) | {'temperatures': np.array(bad)})
+
+
 def test_an_infinite_residual_is_an_error():
   arrays = made(19)
   arrays['residual_px'][:3, 1] = np.inf

@@ -109,6 +109,17 @@ def test_missing_truths_take_no_part_and_none_leave_the_temperature_of_the_other
   assert np.isnan(temperature.log_at_truth(density, truths)[:, 1]).all()
 
 
+def test_what_is_no_density_is_an_error():
+  density, truths = cases(1.0, images=3)
+  with pytest.raises(ValueError, match='allowed are'):
+    temperature.fit(density, truths[:, :1])
+  with pytest.raises(ValueError, match='an image or more'):
+    temperature.fit(density[:0], truths[:0])
+  density[1, 0, 2, 3] = np.nan  # would silently change the temperatures of all landmarks
+  with pytest.raises(ValueError, match='not finite'):
+    temperature.fit(density, truths)
+
+
 def test_temperatures_have_limits():
   many = (500, 1, 2)
   exact = gaussians(np.full(many, 25.0), 6.0), np.full(many, 25.0)

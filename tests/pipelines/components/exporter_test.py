@@ -53,6 +53,17 @@ def servable(model, tmp_path_factory):
   return made
 
 
+def test_a_training_that_was_killed_after_its_last_file_is_not_repeated(model, examples, tmp_path):
+  copy = artifacts.TrainedModel(tmp_path / 'out')
+  shutil.copytree(model.path, copy.path)
+  (copy.path / 'checkpoints').mkdir()
+  (copy.path / 'checkpoints/checkpoint').write_text('what a killed clean-up left')
+  before = (copy.path / 'model.weights.h5').stat().st_mtime_ns
+  trainer.function(examples=examples, anomalies=None, model=copy, cfg=CFG, seed=0, context=CONTEXT)
+  assert (copy.path / 'model.weights.h5').stat().st_mtime_ns == before
+  assert not (copy.path / 'checkpoints').exists()
+
+
 def test_trainer_leaves_what_its_artifact_promises(model):
   assert not model.missing_files()
   assert not (model.path / 'checkpoints').exists()

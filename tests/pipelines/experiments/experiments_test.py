@@ -77,6 +77,7 @@ def test_the_thesis_is_configured_as_published():
 @pytest.mark.parametrize('arguments,said', [
     (('mc_dropuot', 'default', [], '', '', 0), "did you mean 'mc_dropout'"),
     (('baseline', 'defualt', [], '', '', 0), "did you mean 'default'"),
+    (('all', 'default', [], '', '', 0), '--model=all: allowed is alone, or baseline,mc'),
     (('flipout', 'precise', [], '', '', 0),
      "--preset=precise --model='flipout': allowed is baseline, distilled, ensemble, mc_dropout, views"),
     (('distilled', 'thesis', [], '', '', 0),

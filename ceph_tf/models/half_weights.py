@@ -3,13 +3,21 @@
 Networks calculate with them in their own precision. Rounding changes a weight by at most 1 / 2048 of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 _LARGEST = float(np.finfo(np.float16).max)
+
+
+def check(weights: Iterable[keras.Variable]) -> None:
+  """Raises ValueError for a weight that float16 cannot hold."""
+  for weight in weights:
+    largest = np.max(np.abs(weight.numpy()), initial=0.0)
+    if not largest <= _LARGEST:
+      raise ValueError(f'weight {weight.path} is {largest:g}: allowed is at most {_LARGEST:g}')
 
 
 class HalfWeights:
@@ -22,10 +30,7 @@ class HalfWeights:
       ValueError: a weight that float16 cannot hold.
     """
     weights = {id(weight): weight for model in models for weight in model.variables}.values()
-    for weight in weights:
-      largest = np.max(np.abs(weight.numpy()), initial=0.0)
-      if not largest <= _LARGEST:
-        raise ValueError(f'weight {weight.path} is {largest:g}: allowed is at most {_LARGEST:g}')
+    check(weights)
     self._copies = [(weight, tf.Variable(tf.cast(weight.value, tf.float16), trainable=False))
                     for weight in weights]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ceph_tf.serving.half_weights import HalfWeights
+from ceph_tf.models.half_weights import HalfWeights
 
 X = tf.constant([[1.0, 2.0]])
 KERNEL = np.array([[0.1], [-2.0]], np.float32)
