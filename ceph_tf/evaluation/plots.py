@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ceph_tf.evaluation import metrics
 
@@ -76,9 +76,17 @@ def new_panels(width: float, height: float, rows: int, columns: int):
   return figure, axes
 
 
+class _LogTicks(LogLocator):
+  """At 1, 2, 5, 10 ...; where these would be one or none, as on a linear axis."""
+
+  def tick_values(self, vmin, vmax):
+    narrow = vmax < 5 * vmin
+    return MaxNLocator(4).tick_values(vmin, vmax) if narrow else super().tick_values(vmin, vmax)
+
+
 def log_ticks(axis) -> None:
   """Plain numbers at 1, 2, 5, 10 ... of a log axis."""
-  axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+  axis.set_major_locator(_LogTicks(subs=(1, 2, 5)))
   axis.set_major_formatter(lambda value, _: f'{value:g}')
   axis.set_minor_formatter(NullFormatter())
 

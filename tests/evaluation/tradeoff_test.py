@@ -119,6 +119,14 @@ def test_page_has_every_model_and_a_figure():
     assert text in page
 
 
+@pytest.mark.parametrize('costs', [(8.7, 10.9), (70.0, 246.0), (1.0, 40.0)])
+def test_an_axis_of_costs_has_numbers_however_narrow_it_is(costs):
+  points = {'a': (costs[0], 1.0), 'b': (costs[1], 0.5)}
+  figure = tradeoff_plots.panels([('ms', 'mm', points, list(points))])
+  low, high = figure.axes[0].get_xlim()
+  assert 2 <= sum(low <= tick <= high for tick in figure.axes[0].get_xticks()) <= 6
+
+
 def test_unknown_figures_are_dashes():
   found = tradeoff.tradeoff(['one'], [cost()], [evaluation(None)],
                             [{'truth': 'mean', 'split': 'test1', 'status': 'not_possible'}], [NO_CHANGE])
