@@ -18,9 +18,9 @@ from pipelines.dsl import ComponentError
 from pipelines.store import StoreError
 
 _MODEL = flags.DEFINE_string(
-    'model', 'mc_dropout', 'Which model to train; a name in EXPERIMENTS. Several, with commas between: also '
-    'what each costs and is worth. `all`: three, compared with the thesis.')
-_PRESET = flags.DEFINE_string('preset', 'default', 'How to train it; a name in PRESETS.')
+    'model', 'mc_dropout', 'Which model to train; an unknown name lists them. Several, with commas between: '
+    'also what each costs and is worth. `all`: three, compared with the thesis.')
+_PRESET = flags.DEFINE_string('preset', 'default', 'How to train it; likewise.')
 _DATASET = flags.DEFINE_string(
     'dataset', '', 'Which data; default: isbi2015 with --data_dir, else phantom.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Where the data lie; phantom needs none.')
