@@ -51,8 +51,10 @@ def run_pipeline(say: Callable[[str], None]) -> None:
     try:
       resolved.append(experiments.resolve(
           name, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value))
-    except ConfigError as error:  # --set is for all of several models
-      raise ConfigError(f'{name}: {error}' if len(names) > 1 else str(error)) from None
+    except ConfigError as error:
+      if len(names) == 1:
+        raise
+      raise ConfigError(f'{name}: {error}') from None  # --set is for all of them
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)
   with console.silent_stderr():

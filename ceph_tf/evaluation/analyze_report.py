@@ -84,17 +84,6 @@ def _css(name: str, found: dict) -> str:
   return 'main' if name == found['best'] else ''
 
 
-def _with_interval(value: float, interval: tuple[float, float], scale: float = 1,
-                   digits: int = 2) -> str:
-  if value is None or value != value:
-    return report.number(value)
-  low, high = interval
-  text = report.number(scale * value, digits)
-  if low is None or low != low:
-    return text
-  return f'{text} [{report.number(scale * low, digits)}, {report.number(scale * high, digits)}]'
-
-
 def _correlations(found: dict, published: list[dict]) -> str:
   rows = []
   for name, facts in analyze.ranked(found['measures']):
@@ -102,7 +91,7 @@ def _correlations(found: dict, published: list[dict]) -> str:
                        if row['measure'] == name)
     rows.append((_css(name, found), [
         plots.measure_label(name), theirs,
-        *(_with_interval(**facts['correlations'][key]) for key in association.KEYS)]))
+        *(report.with_interval(**facts['correlations'][key]) for key in association.KEYS)]))
   head = ['Measure', 'published: Pearson, pooled', *_CORRELATIONS]
   return report.table(head, rows) + _note(
       'An uncertainty should correlate positively, a confidence (MHA, E-MHA) negatively. Pooled '
@@ -115,7 +104,7 @@ def _selective(found: dict, gross_mm: tuple[float, ...]) -> str:
                                    for kind in ('auroc', 'aupr'))]
   rows = [(_css(name, found), [
       plots.measure_label(name),
-      *(_with_interval(facts['selective']['figures'][key], facts['selective']['intervals'][key])
+      *(report.with_interval(facts['selective']['figures'][key], facts['selective']['intervals'][key])
         for key in keys)]) for name, facts in analyze.ranked(found['measures'])]
   head = ['Measure', 'AURC (mm)', 'AUGRC (mm)',
           *(f'{kind} > {t:g} mm' for t in gross_mm for kind in ('AUROC', 'AUPR'))]
@@ -138,9 +127,9 @@ def _referral(found: dict) -> str:
       rows.append((_css(name, found), [
           'any' if fraction == 0 else plots.measure_label(name),
           report.percent(figures[key + 'referred']),
-          _with_interval(figures[key + 'mre_mm'], intervals[key + 'mre_mm']),
-          _with_interval(figures[key + 'sdr_2mm'], intervals[key + 'sdr_2mm'], 100, 1),
-          _with_interval(figures[key + 'worst_mm'], intervals[key + 'worst_mm'], 1, 1)]))
+          report.with_interval(figures[key + 'mre_mm'], intervals[key + 'mre_mm']),
+          report.with_interval(figures[key + 'sdr_2mm'], intervals[key + 'sdr_2mm'], 100, 1),
+          report.with_interval(figures[key + 'worst_mm'], intervals[key + 'worst_mm'], 1, 1)]))
   head = ['Measure', 'points referred (%)', 'MRE of the rest (mm)', 'SDR 2 mm of the rest (%)',
           'worst of the rest (mm)']
   return ('<details><summary>Referral: what remains when the most uncertain points are read by a '

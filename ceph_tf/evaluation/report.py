@@ -121,6 +121,18 @@ def number(value: float | None, digits: int = 2) -> str:
   return '–' if value is None or not math.isfinite(value) else f'{value:.{digits}f}'
 
 
+def with_interval(value: float | None, interval: tuple[float, float] | None, scale: float = 1,
+                  digits: int = 2) -> str:
+  """A figure and its interval, if that is known; a dash if the figure is not."""
+  if value is None or value != value:
+    return number(value)
+  low, high = interval
+  text = number(scale * value, digits)
+  if low is None or low != low:
+    return text
+  return f'{text} [{number(scale * low, digits)}, {number(scale * high, digits)}]'
+
+
 def percent(value: float | None) -> str:
   """A fraction in per cent for a table; a dash if it is unknown."""
   return '–' if value is None or not math.isfinite(value) else f'{100 * value:.1f}'

@@ -170,11 +170,6 @@ def _costs(found: Mapping) -> str:
        'Peak memory (MiB)', "Share of the ensemble's gain in AURC (%)", '... in NLL (%)'], rows)
 
 
-def _with_interval(value: float | None, interval: Sequence[float | None] | None) -> str:
-  low_high = ', '.join(report.number(end) for end in interval or ())
-  return report.number(value) + (f' [{low_high}]' if low_high else '')
-
-
 def _figures(found: Mapping) -> str:
   rows = []
   for name, model in found['models'].items():
@@ -185,7 +180,7 @@ def _figures(found: Mapping) -> str:
           f'{report.number(row["nll_untempered_nats"])} / {report.number(row["nll_nats"])}',
           f'{report.percent(row["ece_untempered"])} / {report.percent(row["ece"])}',
           *(report.number(row.get(key)) for key in ('spearman_within', 'auroc_gross')),
-          _with_interval(row.get('aurc_mm'), row.get('aurc_interval_mm')),
+          report.with_interval(row.get('aurc_mm'), row.get('aurc_interval_mm')),
           report.number(row.get('excess_aurc_mm')),
           *(report.number(row['aurc_by_mm'][name]) for name in OWN),
           f'{report.number(row["radius_mean_mm"])} / {report.percent(row["coverage"])}',

@@ -127,7 +127,7 @@ def test_an_answer_does_not_depend_on_its_batch(fields):
 
 
 def test_views_that_change_nothing_are_the_network_alone():
-  still = SamplerConfig('views', 3, view_rotate_deg=1e-6, view_scale=0, view_shift=0)  # none is refused
+  still = SamplerConfig('views', 3, view_rotate_deg=1e-6, view_scale=0, view_shift=0)  # 0 is refused
   same, one = drawn([], still, images()), drawn([], SamplerConfig(), images())
   for name in ('points_px', 'peak', 'covariance_px2', 'entropy_nats', 'expected_radius_px'):
     for k in range(3):
