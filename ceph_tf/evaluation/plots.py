@@ -80,8 +80,9 @@ class _LogTicks(LogLocator):
   """At 1, 2, 5, 10 ...; where these would be one or none, as on a linear axis."""
 
   def tick_values(self, vmin, vmax):
-    narrow = vmax < 5 * vmin
-    return MaxNLocator(4).tick_values(vmin, vmax) if narrow else super().tick_values(vmin, vmax)
+    ticks = super().tick_values(vmin, vmax)
+    shown = ((vmin <= ticks) & (ticks <= vmax)).sum()
+    return ticks if shown > 1 else MaxNLocator(4).tick_values(vmin, vmax)
 
 
 def log_ticks(axis) -> None:

@@ -188,6 +188,6 @@ def _figures(found: Mapping) -> str:
   return '<h2>Quality</h2>' + report.table(
       ['Model', 'Test set', 'Images', 'MRE (mm)', 'SDR 2 mm (%)', 'NLL before / after tempering (nats)',
        'ECE before / after (%)', 'Spearman within landmark', 'AUROC, gross errors', 'AURC (mm)',
-       'Excess AURC (mm)', *(f'AURC by {plots.measure_label(name)} (mm)' for name in OWN),
+       'Excess AURC (mm)', *(f'AURC by {plots.measure_label(name)}' for name in OWN),
        'Plain circles: mean radius (mm) / coverage (%)',
        'OOD AUROC, elastic (%)', 'OOD AUROC, rotation (%)'], rows)
