@@ -453,10 +453,10 @@ class RefineConfig:
   """A second look: another network, at crops of a finer network image around what the first one found.
 
   `scale`: how many times finer that image is than the first network's (see `input`), 0 for no second
-  look. `crop`, `filters`, `dropout_rate`, `dropout_at`, `target_sigma_px`, `epochs`, `learning_rate`:
-  of the second network, in pixels of that image. All else is as for the first: sampler, training,
-  augmentation (whose lengths are scaled). Crops are jittered by more than the first look errs: where
-  their middle says much about the landmark, the second look repeats the first one's errors.
+  look. `crop`, `filters`, `dropout_rate`, `dropout_at`, `target_sigma_px`, `window_px`, `epochs`,
+  `learning_rate`: of the second network, in pixels of that image. All else is as for the first: sampler,
+  training, augmentation (whose lengths are scaled). Crops are jittered by more than the first look errs:
+  where their middle says much about the landmark, the second look repeats the first one's errors.
   """
 
   scale: int = 0
@@ -465,6 +465,7 @@ class RefineConfig:
   dropout_rate: float = 0.0
   dropout_at: tuple[str, ...] = ()
   target_sigma_px: float = 1.0
+  window_px: int = 12
   epochs: int = 120
   learning_rate: float = 2e-3
 
@@ -476,6 +477,7 @@ class RefineConfig:
     _check_rate('refine.dropout_rate', self.dropout_rate)
     _check_blocks('refine.dropout_at', self.dropout_at, self.filters)
     _check(self.target_sigma_px > 0, 'refine.target_sigma_px', self.target_sigma_px, '> 0')
+    _check(self.window_px >= 1, 'refine.window_px', self.window_px, '>= 1')
     _check(self.epochs >= 1, 'refine.epochs', self.epochs, '>= 1')
     _check(self.learning_rate > 0, 'refine.learning_rate', self.learning_rate, '> 0')
 
@@ -584,6 +586,7 @@ class Experiment:
                         elastic_grid_px=cfg.scale * self.augment.elastic_grid_px),
         model=ModelConfig(f'{self.model.name}_crops', cfg.filters, stem_stride=1, norm=self.model.norm,
                           dropout_rate=cfg.dropout_rate, dropout_at=cfg.dropout_at),
-        heatmap=replace(self.heatmap, target_sigma_px=cfg.target_sigma_px, outside='uniform'),
+        heatmap=replace(self.heatmap, target_sigma_px=cfg.target_sigma_px, window_px=cfg.window_px,
+                        outside='uniform'),
         train=replace(self.train, epochs=cfg.epochs, learning_rate=cfg.learning_rate),
         crop=cfg.crop)

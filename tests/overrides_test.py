@@ -75,7 +75,7 @@ def test_a_malformed_override_is_refused(assignment):
     ('refine.crop.size_px', '0', '>= 8'), ('refine.crop.size_px', '7', '0, or >= 8'),
     ('refine.crop.jitter_px', '4', 'two rising lengths > 0'),
     ('refine.crop.landmarks', '0', '>= 1'), ('refine.dropout_at', 'down9', 'down3'),
-    ('refine.filters', '8', 'two or more'), ('refine.epochs', '0', '>= 1'),
+    ('refine.filters', '8', 'two or more'), ('refine.epochs', '0', '>= 1'), ('refine.window_px', '0', '>= 1'),
     ('model.member_spread', '1.5', '0..1'), ('sampler.num_samples', '99999999999', '1..1000'),
     ('preset', '../x', 'plain folder name'), ('name', '.x', 'plain folder name'),
     ('evaluate.min_sdr_4mm', '1.5', '0..1'),

@@ -5,8 +5,9 @@
 
 PRESETS = {
     'default': [],
-    # The default's networks look first; a second one looks closer at where they found something.
-    'precise': ['refine.scale=2'],
+    # The default's networks look first; a second one looks closer at where they found something. Both are
+    # averages of a walk at a constant rate, as those of `swa`.
+    'precise': ['refine.scale=2', 'train.schedule=constant'],
     # Drevicky & Kodym, BIOIMAGING 2020: a 31 M-parameter U-Net that regresses heatmaps.
     'thesis': [
         'input.height=128', 'input.width=128', 'input.fit=stretch',
