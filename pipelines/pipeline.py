@@ -224,19 +224,22 @@ def build_tradeoff(experiments: Sequence[Experiment], destination: str) -> list[
       networks=[model for mine in found['networks'] for model in itertools.chain(*mine)],
       costs=meter['costs'],
       evaluations=found['evaluator'], analyses=found['uncertainty_analyzer'],
-      stresses=found['stress_analyzer'],
+      stresses=found['stress_analyzer'], predictions=found['bulk_inferrer'],
+      heatmaps=found['heatmap_inferrer'], examples=nodes[0]['examples'],
+      resamples=experiments[0].analyze.bootstrap, seed=experiments[0].seed,
       models='|'.join(f'{experiment.name}:{len(answering)}:{len(teachers)}' for
                       experiment, (answering, teachers) in zip(experiments, found['networks'], strict=True)))
   return [*nodes, meter, table]
 
 
 # What a table of several models needs of each, and which output.
-_OF_EACH = {'calibrated_exporter': 'servable', 'evaluator': 'evaluation', 'uncertainty_analyzer': 'analysis',
-            'stress_analyzer': 'analysis'}
+_OF_EACH = {'calibrated_exporter': 'servable', 'bulk_inferrer': 'predictions', 'evaluator': 'evaluation',
+            'uncertainty_analyzer': 'analysis', 'stress_analyzer': 'analysis'}
 
 
 def _build_each(experiments: Sequence[Experiment], destination: str) -> tuple[list[Node], dict[str, list]]:
-  """All nodes, and of each experiment the outputs `_OF_EACH` and `networks`: those that answer, and teachers.
+  """All nodes, and outputs of each experiment by component: `_OF_EACH`, `heatmap_inferrer` of the images that
+  are judged, and `networks`: those that answer, and teachers.
 
   Raises:
     ConfigError: an experiment that comes twice, or without calibration images or changed X-rays.
@@ -244,7 +247,7 @@ def _build_each(experiments: Sequence[Experiment], destination: str) -> tuple[li
   names = [experiment.name for experiment in experiments]
   if len(set(names)) < len(names):
     raise ConfigError(f'--model={",".join(names)}: allowed is each model once')
-  nodes, found = [], {name: [] for name in (*_OF_EACH, 'networks')}
+  nodes, found = [], {name: [] for name in (*_OF_EACH, 'heatmap_inferrer', 'networks')}
   for experiment in experiments:
     if not experiment.data.calibration_images or not experiment.stress.images:
       raise ConfigError('several models are compared by their analyses: allowed are '
@@ -254,6 +257,7 @@ def _build_each(experiments: Sequence[Experiment], destination: str) -> tuple[li
     by_name = {node.name.removeprefix(f'{experiment.name}/'): node for node in mine}
     for name, output in _OF_EACH.items():
       found[name].append(by_name[name][output])
+    found['heatmap_inferrer'].append(by_name[f'heatmap_inferrer_{experiment.evaluate.split}']['scores'])
     answering = list(by_name['calibrated_exporter'].inputs['models'])
     trained = [node['model'] for node in mine if node.component in (trainer, distiller)]
     found['networks'].append((answering, [model for model in trained if model not in answering]))

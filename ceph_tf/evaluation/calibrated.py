@@ -79,6 +79,19 @@ def bins(
           'per_landmark': rows}
 
 
+def nll_nats(cases: Cases) -> tuple[dict[str, np.ndarray], bool]:
+  """Negative log-likelihood of the truths of tempered heatmaps.
+
+  Returns:
+    'before' and 'after' tempering -> [N, L], not finite where a truth is unknown or outside; and whether
+    that is of a density per mm^2, else it is one per pixel of the heatmap since a spacing is unknown.
+  """
+  kept = cases.tempering
+  in_mm = bool(np.isfinite(kept['pixel_mm2']).all())
+  unit = np.log(kept['pixel_mm2'])[:, None] if in_mm else 0.0
+  return {when: unit - kept[f'log_density{key}'] for when, key in _WHEN.items()}, in_mm
+
+
 def tempering(cases: Cases) -> dict:
   """What the temperatures of a model do to its heatmaps as densities, on the images judged.
 
@@ -91,9 +104,7 @@ def tempering(cases: Cases) -> dict:
   kept = cases.tempering
   if 'temperature' not in kept:
     return _not_possible('the heatmaps of this model are not tempered')
-  in_mm = np.isfinite(kept['pixel_mm2']).all()
-  unit = np.log(kept['pixel_mm2'])[:, None] if in_mm else 0.0
-  nll = {when: unit - kept[f'log_density{key}'] for when, key in _WHEN.items()}
+  nll, in_mm = nll_nats(cases)
   known = np.isfinite(nll['before'])
   if not known.any():
     return _not_possible('no truth lies inside a heatmap')

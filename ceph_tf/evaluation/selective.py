@@ -27,6 +27,7 @@ class _Units(NamedTuple):
   """n units with an error, the most certain first; groups of equal uncertainty."""
 
   starts: np.ndarray  # [G] first unit of each group
+  image: np.ndarray  # [n] number of the image
   patient: np.ndarray  # [n] number of the patient
   risk: np.ndarray  # [n] mean error of the unit's points
   worst: np.ndarray  # [n] largest error of the unit's points
@@ -41,9 +42,10 @@ def _units(uncertainty: np.ndarray, error_mm: np.ndarray, patient_ids: list[str]
                      f'[N, L] to refer points, or [N] and [N, L] to refer images')
   if len(patient_ids) != len(error):
     raise ValueError(f'{len(patient_ids)} patient ids for {len(error)} images')
-  patient = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)[1]
+  patient = np.asarray(patient_ids, dtype=str)
+  image = np.arange(len(error))
   if uncertainty.ndim == 2:
-    patient, error = np.repeat(patient, error.shape[1]), error.reshape(-1, 1)
+    image, error = np.repeat(image, error.shape[1]), error.reshape(-1, 1)
   uncertainty = uncertainty.ravel()
   known = ~np.isnan(uncertainty) & np.isfinite(error).any(1)
   if not known.any():
@@ -54,9 +56,10 @@ def _units(uncertainty: np.ndarray, error_mm: np.ndarray, patient_ids: list[str]
   seen = np.isfinite(error)
   detected = [(error <= t + metrics.TOLERANCE_MM).sum(1) for t in metrics.SDR_MM]
   sums = np.stack([seen.sum(1), np.where(seen, error, 0).sum(1), *detected], 1).astype(np.float64)
-  names, patient = np.unique(patient[order], return_inverse=True)
+  image = image[order]
+  names, patient = np.unique(patient[image], return_inverse=True)
   starts = np.flatnonzero(np.concatenate([[True], uncertainty[1:] != uncertainty[:-1]]))
-  return _Units(starts, patient, sums[:, 1] / sums[:, 0], np.where(seen, error, -np.inf).max(1),
+  return _Units(starts, image, patient, sums[:, 1] / sums[:, 0], np.where(seen, error, -np.inf).max(1),
                 sums, len(names))
 
 
@@ -129,6 +132,26 @@ def risk_coverage(
   kept = np.append(units.starts[1:], n)
   total = np.cumsum(units.risk)[kept - 1]
   return kept / n, total / kept, total / n
+
+
+def aurc_mm(uncertainty: np.ndarray, error_mm: np.ndarray, times: np.ndarray) -> np.ndarray:
+  """AURC of points, of resamples of images.
+
+  Args:
+    uncertainty, error_mm: [N, L]; points where either is NaN are left out.
+    times: [R, N], how often each image counts.
+
+  Returns:
+    float64 [R].
+
+  Raises:
+    ValueError: shapes that do not fit, no point with an uncertainty and an error.
+  """
+  units = _units(uncertainty, error_mm, [''] * len(error_mm))
+  weights = np.asarray(times, np.float64)[:, units.image]
+  return np.array([
+      _areas(np.add.reduceat(row, units.starts), np.add.reduceat(row * units.risk, units.starts))['aurc_mm']
+      for row in weights])
 
 
 def evaluate(

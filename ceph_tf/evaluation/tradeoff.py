@@ -2,7 +2,7 @@
 
 Schema of `tradeoff.json` (lengths in mm, rates are fractions; an unknown figure is null):
 
-    schema_version  2
+    schema_version  3
     truth, split    of all models
     models          name ->
       cost            networks, parameters (of all networks that answer together), training_minutes
@@ -19,6 +19,8 @@ Schema of `tradeoff.json` (lengths in mm, rates are fractions; an unknown figure
                       `separation` in `stress.json`
       gain            share of the ensemble's gain over the baseline, by official figure: aurc_mm,
                       nll_nats; null unless both are in the table and the ensemble is the better one
+      difference      to the first model, which has none: figure -> value and interval, see
+                      `paired.differences`, official
 
 AURC falls when errors do, too; excess AURC and Spearman's correlation are about the ranking alone.
 """
@@ -26,14 +28,21 @@ AURC falls when errors do, too; excess AURC and Spearman's correlation are about
 import html
 from collections.abc import Mapping, Sequence
 
-from ceph_tf.evaluation import plots, report, tradeoff_plots
+import numpy as np
+
+from ceph_tf import seeds
+from ceph_tf.evaluation import calibrated, paired, plots, report, tradeoff_plots
+from ceph_tf.evaluation.evaluate import Cases
 from ceph_tf.evaluation.pictures import Picture
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MEASURE = 'entropy_nats'  # every model has it, and it is the best or nearly so of every model known to us
 OWN = ('spread_mm', 'total_sd_mm')  # disagreement of samples; with what heatmaps or a head say, too
 GAINS = ('aurc_mm', 'nll_nats')
 _QUALITIES = {'aurc_mm': 'AURC (mm)', 'nll_nats': 'NLL (nats)', 'mre_mm': 'MRE (mm)'}
+_DIFFERENCES = {  # label, scale, digits
+    'mre_mm': ('MRE (mm)', 1, 3), 'sdr_2mm': ('SDR 2 mm (%)', 100, 1), 'nll_nats': ('NLL (nats)', 1, 3),
+    'aurc_mm': ('AURC (mm)', 1, 3), 'excess_aurc_mm': ('Excess AURC (mm)', 1, 3)}
 _COSTS = {'milliseconds_per_image': 'prediction (ms per image)', 'parameters': 'parameters (millions)'}
 
 
@@ -89,8 +98,29 @@ def _gain(models: Mapping, name: str) -> dict:
   return found
 
 
+def differences(cases: Sequence[Cases], truth: str, seed: int, resamples: int) -> list[dict]:
+  """What each model has more than the first one, for `tradeoff`.
+
+  Args:
+    cases: of each model, with what `heatmap_inferrer` keeps; of the same images.
+    truth: the errors are against it.
+    seed: of the resamples.
+    resamples: how many.
+  """
+  judged = [_judged(one, truth) for one in cases]
+  return [paired.differences(judged[0], one, cases[0].patient_id, seeds.rng(seed, 'paired'), resamples)
+          for one in judged[1:]]
+
+
+def _judged(cases: Cases, truth: str) -> paired.Judged:
+  error = cases.error_mm(truth)
+  unknown = np.full(error.shape, np.nan)
+  nll, in_mm = calibrated.nll_nats(cases) if 'temperature' in cases.tempering else ({}, False)
+  return paired.Judged(error, cases.measures.get(MEASURE, unknown), nll['after'] if in_mm else unknown)
+
+
 def tradeoff(names: Sequence[str], costs: Sequence[Mapping], evaluations: Sequence[Mapping],
-             analyses: Sequence[Mapping], stresses: Sequence[Mapping]) -> dict:
+             analyses: Sequence[Mapping], stresses: Sequence[Mapping], more: Sequence[Mapping]) -> dict:
   """The table, as documented at the top of this file; everything in the order of `names`.
 
   Args:
@@ -98,11 +128,12 @@ def tradeoff(names: Sequence[str], costs: Sequence[Mapping], evaluations: Sequen
     costs: as under `cost` above.
     evaluations, analyses, stresses: see `evaluation.evaluate`, `.analyze` and `.stress`; of one truth and
       split.
+    more: of all models but the first, see `differences`.
   """
   models = {}
-  for name, cost, evaluation, analysis, stress in zip(
-      names, costs, evaluations, analyses, stresses, strict=True):
-    models[name] = {'cost': dict(cost), 'ood': _ood(stress), 'subsets': {
+  for name, cost, evaluation, analysis, stress, difference in zip(
+      names, costs, evaluations, analyses, stresses, [{}, *more], strict=True):
+    models[name] = {'cost': dict(cost), 'ood': _ood(stress), 'difference': dict(difference), 'subsets': {
         subset: _subset(analysis, evaluation, subset) for subset in analysis.get('subsets', ())}}
   for name, model in models.items():
     model['gain'] = _gain(models, name)
@@ -150,7 +181,7 @@ def render(found: Mapping, pictures: Sequence[Picture]) -> str:
            'unless said otherwise, that of AURC with its 95 % interval over patients; two trainings of one '
            'model differ, too. AURC, the area under the risk-coverage curve, falls when errors fall: '
            'excess AURC is what a perfect ranking of the same errors would save.</p>',
-           _costs(found), _figures(found), report.gallery(list(pictures), 'wide')]
+           _costs(found), _figures(found), _differences(found), report.gallery(list(pictures), 'wide')]
   return report.page(title, parts)
 
 
@@ -191,3 +222,20 @@ def _figures(found: Mapping) -> str:
        'Excess AURC (mm)', *(f'AURC by {plots.measure_label(name)}' for name in OWN),
        'Plain circles: mean radius (mm) / coverage (%)',
        'OOD AUROC, elastic (%)', 'OOD AUROC, rotation (%)'], rows)
+
+
+def _differences(found: Mapping) -> str:
+  """Empty for a single model."""
+  first, *others = found['models'].items()
+  if not others:
+    return ''
+  rows = []
+  for name, model in others:
+    rows.append(('', [name, *(
+        report.with_interval(model['difference'][figure]['value'], model['difference'][figure]['interval'],
+                             scale, digits) for figure, (_, scale, digits) in _DIFFERENCES.items())]))
+  words = ('Official test set, 95 % intervals over patients who are drawn for both models at once. An '
+           'interval without 0 tells these two trainings apart on films of this kind; another training of '
+           'the same model is another matter.')
+  return (f'<h2>Differences to {html.escape(first[0])}</h2><p>{words}</p>'
+          + report.table(['Model', *(label for label, _, _ in _DIFFERENCES.values())], rows))

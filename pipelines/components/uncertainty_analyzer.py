@@ -1,13 +1,12 @@
 """What the uncertainties of saved predictions are worth: figures, tables, a page."""
 
-import dataclasses
 import datetime
 from collections.abc import Iterable
 
 from ceph_tf import seeds
 from ceph_tf.config import AnalyzeConfig
 from ceph_tf.data import examples as tfrecords
-from ceph_tf.data.records import TRAINING_SPLITS, DataError
+from ceph_tf.data.records import TRAINING_SPLITS
 from ceph_tf.data.validate import leak_free_ids
 from ceph_tf.evaluation import (
     analyze,
@@ -24,10 +23,8 @@ from pipelines.artifacts import (
     Predictions,
     UncertaintyAnalysis,
 )
+from pipelines.cases import with_heatmaps
 from pipelines.dsl import In, Out, component
-
-_TEMPERING = ('temperature', 'pixel_mm2', 'truth_score', 'log_density', 'truth_score_before',
-              'log_density_before')
 
 
 @component
@@ -66,13 +63,13 @@ def uncertainty_analyzer(
   Raises:
     DataError: predictions and examples do not fit together, or there are none.
   """
-  cases = _cases(predictions, heatmaps, examples, split)
+  cases = with_heatmaps(predictions, heatmaps, examples, split)
   primary = evaluate.primary_truth(cases, truth)
   if words := analyze.obstacle(cases, primary):
     found, charts = analyze.heading(
         title, cases.split, primary, cases.landmark_names, 'not_possible', words), []
   else:
-    before = _cases(calibration, heatmaps_calibration, examples, 'calibration')
+    before = with_heatmaps(calibration, heatmaps_calibration, examples, 'calibration')
     pairs = anomalies.read()['duplicates']
     clean = leak_free_ids(cases.image_id, pairs, _split_of(examples, TRAINING_SPLITS, split))
     unseen = leak_free_ids(
@@ -95,17 +92,6 @@ def uncertainty_analyzer(
   tensorboard.write_pictures(analysis.path / 'logs', 'uncertainty', charts)
   date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
   analysis.page.write_text(analyze_report.render(found, charts, date), 'utf-8')
-
-
-def _cases(predictions: Predictions, heatmaps: HeatmapScores, examples: Examples,
-           split: str) -> evaluate.Cases:
-  records = tfrecords.read_records(tfrecords.paths(examples.path, split))
-  cases, scores = evaluate.align(predictions.read(), records), heatmaps.read()
-  if scores['image_id'].tolist() != list(cases.image_id):
-    raise DataError(f'heatmaps and predictions of {split} are not of the same images')
-  tempering = {name: scores[name] for name in _TEMPERING if name in scores}
-  return dataclasses.replace(
-      cases, truth_score=scores['truth_score'], area_mm2=scores['area_mm2'], tempering=tempering)
 
 
 def _split_of(examples: Examples, splits: Iterable[str], judged: str) -> dict[str, str]:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from ceph_tf.evaluation import tradeoff, tradeoff_plots
+from ceph_tf.evaluation import paired, tradeoff, tradeoff_plots
+from ceph_tf.evaluation.evaluate import Cases
 
 
 def cost(milliseconds=40.0, parameters=2_000_000):
@@ -45,13 +46,16 @@ def stress():
 
 
 NO_CHANGE = {'separation': {}}
+NOT_ONE = {figure: {'value': None, 'interval': [None, None]} for figure in paired.FIGURES}
 
 
 def table(stresses=(NO_CHANGE,) * 3):
   names = ['baseline', 'ensemble', 'cheap']
   return tradeoff.tradeoff(
       names, [cost(), cost(200.0, 10_000_000), cost(60.0)], [evaluation(x) for x in (1.3, 1.2, 1.25)],
-      [analysis(1.0, 3.5), analysis(0.5, 2.5), analysis(0.75, 2.75)], stresses)
+      [analysis(1.0, 3.5), analysis(0.5, 2.5), analysis(0.75, 2.75)], stresses,
+      [NOT_ONE, NOT_ONE | {'sdr_2mm': {'value': 0.0125, 'interval': [-0.005, 0.03]},
+                           'nll_nats': {'value': -0.75, 'interval': [-1.0, -0.5]}}])
 
 
 def test_figures_are_those_of_one_measure_for_all_models():
@@ -66,7 +70,7 @@ def test_figures_are_those_of_one_measure_for_all_models():
 
 def test_a_likelihood_per_pixel_is_not_compared():
   found = tradeoff.tradeoff(['one'], [cost()], [evaluation(1.3)], [analysis(1.0, 3.5, 'heatmap pixel')],
-                            [NO_CHANGE])
+                            [NO_CHANGE], [])
   assert found['models']['one']['subsets']['official']['nll_nats'] is None
 
 
@@ -79,13 +83,36 @@ def test_gain_is_the_share_of_what_the_ensemble_gains_over_the_baseline():
 
 @pytest.mark.parametrize('names', [['baseline', 'cheap'], ['ensemble', 'cheap']])
 def test_without_baseline_or_ensemble_there_is_no_gain(names):
-  found = tradeoff.tradeoff(names, [cost()] * 2, [evaluation(1.3)] * 2, [analysis(1.0)] * 2, [NO_CHANGE] * 2)
+  found = tradeoff.tradeoff(names, [cost()] * 2, [evaluation(1.3)] * 2, [analysis(1.0)] * 2, [NO_CHANGE] * 2,
+                            [NOT_ONE])
   assert found['models']['cheap']['gain'] == {'aurc_mm': None, 'nll_nats': None}
+
+
+@pytest.mark.parametrize('spacing_mm', [0.5, np.nan])
+def test_differences_are_in_mm_by_the_common_measure_and_of_tempered_heatmaps(spacing_mm):
+  def cases(off_px, entropy, log_density):
+    truth, none = np.zeros([2, 1, 2]), np.empty([2, 0])
+    return Cases(
+        image_id=('a', 'b'), patient_id=('1', '2'), split='test1', spacing_mm=np.full(2, spacing_mm),
+        points_px=truth + off_px, samples_px=none, covariance_px2=none,
+        measures={'entropy_nats': np.array(entropy)[:, None], 'mha': np.zeros([2, 1])},
+        truths_px={'mean': truth}, landmark_names=('sella',), milliseconds_per_image=1.0,
+        tempering={'temperature': np.ones([2, 1]), 'pixel_mm2': np.full(2, spacing_mm) ** 2,
+                   'log_density': np.full([2, 1], log_density), 'log_density_before': np.zeros([2, 1])})
+
+  apart = np.array([3.0, 6.0])[:, None, None] * [1, 0]
+  models = [cases(apart, [2.0, 1.0], -3.0), cases(apart, [1.0, 2.0], -2.0)]
+  found, = tradeoff.differences(models, 'mean', 0, 20)
+  values = {figure: one['value'] for figure, one in found.items()}
+  if np.isnan(spacing_mm):
+    assert np.isnan(list(values.values())).all()
+  else:
+    assert values == {'mre_mm': 0, 'sdr_2mm': 0, 'nll_nats': -1, 'aurc_mm': -0.75, 'excess_aurc_mm': -0.75}
 
 
 def test_an_ensemble_that_gains_nothing_makes_no_share():
   found = tradeoff.tradeoff(['baseline', 'ensemble'], [cost()] * 2, [evaluation(1.3)] * 2,
-                            [analysis(0.5), analysis(0.5)], [NO_CHANGE] * 2)
+                            [analysis(0.5), analysis(0.5)], [NO_CHANGE] * 2, [NOT_ONE])
   assert found['models']['baseline']['gain']['aurc_mm'] is None
 
 
@@ -115,7 +142,8 @@ def test_page_has_every_model_and_a_figure():
                '<td>50.0</td><td>75.0</td>',
                '<td>4.00 / 2.75</td><td>50.0 / 12.5</td><td>0.25</td><td>0.88</td>',
                '<td>0.75 [0.62, 0.88]</td><td>0.50</td><td>0.88</td><td>–</td><td>2.25 / 87.5</td>',
-               '<td>75.0</td><td>–</td>'):
+               '<td>75.0</td><td>–</td>', '<h2>Differences to baseline</h2>',
+               '<td>cheap</td><td>–</td><td>1.2 [-0.5, 3.0]</td><td>-0.750 [-1.000, -0.500]</td><td>–</td>'):
     assert text in page
 
 
@@ -129,9 +157,10 @@ def test_an_axis_of_costs_has_numbers_however_narrow_it_is(costs):
 
 def test_unknown_figures_are_dashes():
   found = tradeoff.tradeoff(['one'], [cost()], [evaluation(None)],
-                            [{'truth': 'mean', 'split': 'test1', 'status': 'not_possible'}], [NO_CHANGE])
+                            [{'truth': 'mean', 'split': 'test1', 'status': 'not_possible'}], [NO_CHANGE], [])
   assert tradeoff.charts(found) == []
-  assert '<td>one</td>' in tradeoff.render(found, [])
+  page = tradeoff.render(found, [])
+  assert '<td>one</td>' in page and 'Differences' not in page  # from what?
 
 
 def test_names_of_models_that_cost_the_same_do_not_cover_each_other():

@@ -104,6 +104,11 @@ def test_two_models_end_in_a_table_of_cost_and_quality(work):
   for model in found.values():
     row = model['subsets']['official']
     assert row['nll_nats'] and 0 <= row['ece'] <= 1 and 0 <= model['ood']['elastic'] <= 1
+  assert found['baseline']['difference'] == {}
+  first, second = (model['subsets']['official'] for model in found.values())
+  for figure, one_of in found['distilled']['difference'].items():
+    assert one_of['value'] == pytest.approx(second[figure] - first[figure], abs=1e-6), figure
+    assert one_of['interval'][0] < one_of['interval'][1]
   assert (table / 'figures' / 'cost_quality.png').stat().st_size > 10000
 
 

@@ -24,6 +24,8 @@ def test_the_graph_of_several_models_ends_in_their_table():
   assert [one.node.name for one in nodes[-2].inputs['servables']] == [
       'baseline/calibrated_exporter', 'ensemble/calibrated_exporter']
   assert len(table.inputs['stresses']) == 2
+  for kind, name in (('predictions', 'bulk_inferrer'), ('heatmaps', 'heatmap_inferrer_test')):
+    assert [one.node.name for one in table.inputs[kind]] == [f'baseline/{name}', f'ensemble/{name}']
 
 
 def test_teachers_cost_their_training_and_come_behind_the_network_that_answers():

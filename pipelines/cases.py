@@ -1,0 +1,27 @@
+"""Predictions, what is kept of heatmaps, and truths of one split, brought together."""
+
+import dataclasses
+
+from ceph_tf.data import examples as tfrecords
+from ceph_tf.data.records import DataError
+from ceph_tf.evaluation import evaluate
+from pipelines.artifacts import Examples, HeatmapScores, Predictions
+
+_TEMPERING = ('temperature', 'pixel_mm2', 'truth_score', 'log_density', 'truth_score_before',
+              'log_density_before')
+
+
+def with_heatmaps(predictions: Predictions, heatmaps: HeatmapScores, examples: Examples,
+                  split: str) -> evaluate.Cases:
+  """The images of `split` with their truths, predictions and what is kept of their heatmaps.
+
+  Raises:
+    DataError: predictions, heatmaps and examples are not of the same images.
+  """
+  records = tfrecords.read_records(tfrecords.paths(examples.path, split))
+  cases, scores = evaluate.align(predictions.read(), records), heatmaps.read()
+  if scores['image_id'].tolist() != list(cases.image_id):
+    raise DataError(f'heatmaps and predictions of {split} are not of the same images')
+  tempering = {name: scores[name] for name in _TEMPERING if name in scores}
+  return dataclasses.replace(
+      cases, truth_score=scores['truth_score'], area_mm2=scores['area_mm2'], tempering=tempering)
