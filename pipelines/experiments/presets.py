@@ -1,7 +1,7 @@
 """Presets: how large a network, and how long it trains.
 
-`default` is what `ceph_tf.config` says, 10 minutes a network on two cores with bfloat16; of models that take as
-long, `swa` is the most accurate one.
+`default` is what `ceph_tf.config` says, 10 minutes a network on two cores with bfloat16; of models that
+take as long, `swa` is the most accurate one.
 """
 
 PRESETS = {
