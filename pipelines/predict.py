@@ -23,7 +23,7 @@ from ceph_tf.data.dicom import SPACINGS_MM
 from ceph_tf.data.records import DataError
 from pipelines import console
 
-# Whatever else is pushed, and wherever it is asked from: what is asked does not change.
+# Whatever other models are pushed, and wherever it is asked from.
 IN_THE_BOX = pathlib.Path(__file__).parents[1] / 'saved_models/ensemble_isbi2015_precise'
 _SAVED_MODEL = flags.DEFINE_string(
     'saved_model', str(IN_THE_BOX), 'A SavedModel, or a folder of its versions (the newest is taken), or of '

@@ -1,6 +1,6 @@
 """Bytes to network image and Frame: pure TensorFlow, deterministic.
 
-`encode` has two callers, the training input and the exported predictor, so the
+Training (`encode`) and the exported predictor (`serving.admission`) call the same two functions, so the
 image a network was trained on and the image it is served are the same floats.
 """
 
