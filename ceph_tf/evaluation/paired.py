@@ -6,6 +6,7 @@ Tibshirani, An Introduction to the Bootstrap, 1993). The intervals are about oth
 about other trainings: two trainings of one model differ, too.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,26 +31,26 @@ class Judged(NamedTuple):
   nll_nats: np.ndarray
 
 
-def differences(reference: Judged, other: Judged, patient_ids: Sequence[str], rng: np.random.Generator,
-                resamples: int = 1000, level: float = 0.95) -> dict[str, dict]:
-  """What `other` has more than `reference`, of each of `FIGURES`.
+def differences(models: Sequence[Judged], patient_ids: Sequence[str], rng: np.random.Generator,
+                resamples: int = 1000, level: float = 0.95) -> list[dict[str, dict]]:
+  """What each model but the first has more than the first, of each of `FIGURES`.
 
   Args:
-    reference, other: on the same N images.
+    models: one or more, on the same N images; the same resamples are drawn for all.
     patient_ids: N names; equal names are one patient, drawn as a whole.
     rng: the only source of randomness.
     resamples: how many.
     level: coverage of the intervals.
 
   Returns:
-    Figure -> `value` and `interval` (low, high); NaN where either model has no such figure, and intervals
-    with fewer than two patients.
+    Of each, figure -> `value` and `interval` (low, high); NaN where either model has no such figure, and
+    intervals with fewer than two patients.
 
   Raises:
     ValueError: shapes that do not fit.
   """
-  shape = reference.error_mm.shape
-  for array in (*reference, *other):
+  shape = models[0].error_mm.shape
+  for array in itertools.chain(*models):
     if array.shape != shape or len(patient_ids) != shape[0]:
       raise ValueError(f'{len(patient_ids)} patient ids, arrays {shape} and {array.shape}: must be one id '
                        'per image and equal shapes [N, L]')
@@ -57,15 +58,16 @@ def differences(reference: Judged, other: Judged, patient_ids: Sequence[str], rn
   drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
   # The first row is the images themselves.
   times = np.concatenate([np.ones((1, shape[0])), drawn[:, patient]])
-  before, after = _figures(reference, times), _figures(other, times)
-  found = {}
-  for figure in FIGURES:
-    value, *draws = after[figure] - before[figure]
-    tails = [(1 - level) / 2, (1 + level) / 2]
+  tails = [(1 - level) / 2, (1 + level) / 2]
+
+  def difference(more: np.ndarray) -> dict:
+    value, *draws = more
     known = len(names) > 1 and np.isfinite(draws).all()
-    found[figure] = {'value': float(value),
-                     'interval': tuple(map(float, np.quantile(draws, tails))) if known else (np.nan, np.nan)}
-  return found
+    return {'value': float(value),
+            'interval': tuple(map(float, np.quantile(draws, tails))) if known else (np.nan, np.nan)}
+
+  first, *others = (_figures(judged, times) for judged in models)
+  return [{figure: difference(other[figure] - first[figure]) for figure in FIGURES} for other in others]
 
 
 def _figures(judged: Judged, times: np.ndarray) -> dict[str, np.ndarray]:

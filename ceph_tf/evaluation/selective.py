@@ -63,8 +63,9 @@ def _units(uncertainty: np.ndarray, error_mm: np.ndarray, patient_ids: list[str]
                 sums, len(names))
 
 
-def _areas(size: np.ndarray, total: np.ndarray) -> dict[str, float]:
-  """AURC and AUGRC from the number of units and the sum of risks of each group."""
+def _areas(units: _Units, weights: np.ndarray) -> dict[str, float]:
+  """AURC and AUGRC of units counted `weights` [n] times each."""
+  size, total = (np.add.reduceat(values, units.starts) for values in (weights, weights * units.risk))
   n = size.sum()
   before, sum_before = np.cumsum(size) - size, np.cumsum(total) - total
   mean = total / np.maximum(size, 1)
@@ -103,7 +104,7 @@ def _figures(
 ) -> dict[str, float]:
   """All figures of units counted `weights` [n] times each."""
   size = np.add.reduceat(weights, units.starts)
-  table = _areas(size, np.add.reduceat(weights * units.risk, units.starts))
+  table = _areas(units, weights)
   for threshold in gross_mm:
     table |= _gross(units, weights, threshold)
   for fraction in REFERRED:
@@ -149,9 +150,7 @@ def aurc_mm(uncertainty: np.ndarray, error_mm: np.ndarray, times: np.ndarray) ->
   """
   units = _units(uncertainty, error_mm, [''] * len(error_mm))
   weights = np.asarray(times, np.float64)[:, units.image]
-  return np.array([
-      _areas(np.add.reduceat(row, units.starts), np.add.reduceat(row * units.risk, units.starts))['aurc_mm']
-      for row in weights])
+  return np.array([_areas(units, row)['aurc_mm'] for row in weights])
 
 
 def evaluate(

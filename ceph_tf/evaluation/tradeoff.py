@@ -107,9 +107,8 @@ def differences(cases: Sequence[Cases], truth: str, seed: int, resamples: int) -
     seed: of the resamples.
     resamples: how many.
   """
-  judged = [_judged(one, truth) for one in cases]
-  return [paired.differences(judged[0], one, cases[0].patient_id, seeds.rng(seed, 'paired'), resamples)
-          for one in judged[1:]]
+  return paired.differences(
+      [_judged(one, truth) for one in cases], cases[0].patient_id, seeds.rng(seed, 'paired'), resamples)
 
 
 def _judged(cases: Cases, truth: str) -> paired.Judged:

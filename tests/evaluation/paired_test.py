@@ -19,7 +19,8 @@ def judged(error, uncertainty=None, nll=None):
 
 def differences(reference, other, patients=None, **kwargs):
   patients = patients or [str(i) for i in range(len(reference.error_mm))]
-  return paired.differences(reference, other, patients, seeds.rng(0), **{'resamples': 200, **kwargs})
+  found, = paired.differences([reference, other], patients, seeds.rng(0), **{'resamples': 200, **kwargs})
+  return found
 
 
 def test_values_by_hand():

@@ -108,7 +108,9 @@ def test_two_models_end_in_a_table_of_cost_and_quality(work):
   first, second = (model['subsets']['official'] for model in found.values())
   for figure, one_of in found['distilled']['difference'].items():
     assert one_of['value'] == pytest.approx(second[figure] - first[figure], abs=1e-6), figure
-    assert one_of['interval'][0] <= one_of['interval'][1]  # no point of 4 epochs may be within 2 mm
+    low, high = one_of['interval']
+    # After 4 epochs there may be no point within 2 mm.
+    assert low < high or (figure == 'sdr_2mm' and low == high == one_of['value'] == 0), figure
   assert (table / 'figures' / 'cost_quality.png').stat().st_size > 10000
 
 
