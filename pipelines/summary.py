@@ -52,8 +52,13 @@ def figures(evaluation: dict) -> Iterator[str]:
         yield f'{where}MRE {result["mre_px"]:.1f} px (no spacing is known)'
         continue
       low, high = result['intervals']['mre_mm']
-      yield (f'{where}MRE {result["mre_mm"]:.2f} mm [{low:.2f}, {high:.2f}], '
+      interval = '' if low is None else f' [{low:.2f}, {high:.2f}]'  # of a single patient there is none
+      yield (f'{where}MRE {result["mre_mm"]:.2f} mm{interval}, '
              f'SDR 2 mm {100 * result["sdr_2mm"]:.1f} %')
+      random = result['random']
+      if (truth, subset) == (evaluation['truth'], 'official') and random['points']:
+        yield (f'    without the mean error of each landmark: MRE {random["mre_mm"]:.2f} mm, '
+               f'SDR 2 mm {100 * random["sdr_2mm"]:.1f} %')
   if evaluation['alarms']:
     found = evaluation['alarms']['official']
     named = found['gross_referred'] + found['gross_checked']

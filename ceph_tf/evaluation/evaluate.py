@@ -17,7 +17,8 @@ figure that is unknown is null):
       figures           images, patients, points, missing_truth, missing_prediction,
                         mre_mm, sd_mm, median_mm, sdr_{2,2.5,3,4}mm, mre_px,
                         median_px, intervals {figure: [low, high]} (95 %, over
-                        patients), per_landmark [{landmark, points, mre_mm, ...}]
+                        patients), per_landmark [{landmark, points, mre_mm, ..., systematic_x_mm,
+                        systematic_y_mm}], random {points, mre_mm, ...} (see `systematic`)
     between_doctors     subset -> mre_mm, ... of junior against senior, or null
     correlations        measure -> pearson_pooled, spearman_pooled, pearson_within,
                         spearman_within, with the errors against `truth`
@@ -33,7 +34,7 @@ import numpy as np
 from ceph_tf import seeds
 from ceph_tf.config import EvaluateConfig
 from ceph_tf.data.records import DataError, Record, truth_points
-from ceph_tf.evaluation import alarms, metrics
+from ceph_tf.evaluation import alarms, metrics, systematic
 
 SCHEMA_VERSION = 1
 
@@ -210,6 +211,7 @@ def _figures(
   truth_px, points_px = cases.truths_px[truth][rows], cases.points_px[rows]
   error_px = metrics.radial_error_px(points_px, truth_px)
   error_mm = error_px * cases.spacing_mm[rows, None]
+  error_xy_mm = systematic.error_xy_mm(points_px, truth_px, cases.spacing_mm[rows])
   patients = [p for p, chosen in zip(cases.patient_id, rows, strict=True) if chosen]
   seen = np.isfinite(error_px)
   return {
@@ -221,7 +223,11 @@ def _figures(
       'mre_px': float(error_px[seen].mean()) if seen.any() else np.nan,
       'median_px': float(np.median(error_px[seen])) if seen.any() else np.nan,
       'intervals': metrics.bootstrap_intervals(error_mm, patients, rng, resamples),
-      'per_landmark': metrics.per_landmark(error_mm, cases.landmark_names),
+      'random': metrics.summarize(systematic.random_error_mm(error_xy_mm, patients)),
+      'per_landmark': [
+          row | {'systematic_x_mm': float(x), 'systematic_y_mm': float(y)} for row, (x, y) in zip(
+              metrics.per_landmark(error_mm, cases.landmark_names),
+              systematic.systematic_error_mm(error_xy_mm), strict=True)],
   }
 
 

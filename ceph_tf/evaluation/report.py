@@ -172,6 +172,10 @@ def _summary(evaluation: dict) -> str:
           f'{number(low)} to {number(high)}', number(figures['median_mm']), *_rates(figures),
           *([number(figures['mre_px'])] if pixels else []),
       ]))
+      if css:
+        rows.append(('', [f'{name}, random errors', '', str(figures['random']['points']),
+                          _spread(figures['random']), '', number(figures['random']['median_mm']),
+                          *_rates(figures['random']), *([''] if pixels else [])]))
   for subset, figures in (evaluation['between_doctors'] or {}).items():
     rows.append(('doctors', [
         f'junior against senior, {_SUBSETS[subset]}', '', str(figures['points']), _spread(figures),
@@ -179,7 +183,8 @@ def _summary(evaluation: dict) -> str:
   head = ['Truth', 'images', 'points', 'MRE ± SD (mm)', '95 % interval', 'median (mm)',
           *_RATE_HEADS, *(['MRE (px)'] if pixels else [])]
   note = ('MRE: mean radial error; SDR: share of landmarks within the distance (Wang et al., '
-          'Medical Image Analysis 2016). Intervals: bootstrap over patients.')
+          'Medical Image Analysis 2016). Intervals: bootstrap over patients. Random errors: what is left '
+          'when the mean error of each landmark on the other patients is taken away.')
   if 'leak_free' in evaluation['results'][evaluation['truth']]:
     note += (' Leak-free: without films that also occur among the training images, and without '
              'repetitions within the split.')
@@ -190,8 +195,17 @@ def _landmarks(evaluation: dict) -> str:
   rows = []
   for figures in evaluation['results'][evaluation['truth']]['official']['per_landmark']:
     rows.append(('', [plots.label(figures['landmark']), str(figures['points']), _spread(figures),
-                      number(figures['median_mm']), *_rates(figures)]))
-  return table(['Landmark', 'points', 'MRE ± SD (mm)', 'median (mm)', *_RATE_HEADS], rows)
+                      number(figures['median_mm']), *_rates(figures),
+                      ', '.join(_signed(figures[f'systematic_{axis}_mm']) for axis in 'xy')]))
+  return table(['Landmark', 'points', 'MRE ± SD (mm)', 'median (mm)', *_RATE_HEADS,
+                'systematic error x, y (mm)'], rows) + (
+      '<p class="note">Systematic: the mean of predicted minus true point, x to the right, y down. What is '
+      'not the same on training images is a habit of those who drew this truth (Houston, American '
+      'Journal of Orthodontics 1983).</p>')
+
+
+def _signed(value: float) -> str:
+  return f'+{number(value)}' if value is not None and value >= 0 else number(value)
 
 
 def _correlations(measures: dict) -> str:
@@ -250,7 +264,7 @@ def per_landmark_csv(evaluation: dict) -> str:
   """Figures of each landmark for every truth and subset, one row each."""
   text = io.StringIO()
   fields = ['truth', 'subset', 'landmark', 'points', 'mre_mm', 'sd_mm', 'median_mm',
-            *map(metrics.sdr_key, metrics.SDR_MM)]
+            *map(metrics.sdr_key, metrics.SDR_MM), 'systematic_x_mm', 'systematic_y_mm']
   writer = csv.DictWriter(text, fields, lineterminator='\n')
   writer.writeheader()
   for truth, subsets in evaluation['results'].items():

@@ -55,6 +55,18 @@ def test_every_truth_is_measured():
   assert (found['split'], found['truth'], found['images']) == ('test1', 'mean', 2)
 
 
+def test_systematic_errors_are_told_from_random_ones():
+  arrays = predictions(['a', 'b'])
+  arrays['points_px'][1, 0, 1] += 4
+  figures = run([record('a'), record('b')], arrays)['results']['mean']['official']
+  sella, nasion = figures['per_landmark']
+  # The mean truth lies 2 px to the right of the senior's.
+  assert (sella['systematic_x_mm'], sella['systematic_y_mm']) == pytest.approx((-1, 4))
+  assert (nasion['systematic_x_mm'], nasion['systematic_y_mm']) == pytest.approx((-1, 3))
+  assert figures['random']['points'] == 4
+  assert figures['random']['mre_mm'] == pytest.approx((2 + 2 + 0 + 0) / 4)
+
+
 def test_leak_free_figures_leave_the_copies_out():
   rows, arrays = [record('a'), record('b')], predictions(['a', 'b'])
   arrays['points_px'][1] += 100

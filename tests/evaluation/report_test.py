@@ -81,6 +81,15 @@ def test_summary_has_a_row_per_truth_and_subset_with_its_figures():
   assert ('<tr class="main"><td>senior, official</td><td>2</td><td>4</td><td>3.00 ± 0.00</td>'
           in text)
   assert '<td>0.0</td><td>0.0</td><td>100.0</td><td>100.0</td>' in text
+  assert text.count('random errors</td>') == 1
+  assert '<td>senior, official, random errors</td><td></td><td>4</td><td>0.00 ± 0.00</td>' in text
+
+
+def test_systematic_errors_have_a_sign_and_unknown_ones_a_dash():
+  found = figures([record('a'), record('b')])
+  assert '<td>+0.00, +3.00</td>' in render(found)
+  assert '<td>-2.00, +3.00</td>' in render(found | {'truth': 'junior'})
+  assert '<td>–, –</td>' in render(figures([record('a', spacing=np.nan)]))
 
 
 def test_one_truth_without_copies_has_one_row_and_no_word_of_leaks():
@@ -124,4 +133,5 @@ def test_csv_has_every_landmark_of_every_truth_and_subset():
   assert len(rows) == 3 * 2 * 2
   assert rows[0]['truth'] == 'senior' and rows[0]['landmark'] == 'sella'
   assert float(rows[0]['mre_mm']) == 3
+  assert (float(rows[0]['systematic_x_mm']), float(rows[0]['systematic_y_mm'])) == (0, 3)
   assert rows[2]['subset'] == 'leak_free' and rows[2]['mre_mm'] == ''

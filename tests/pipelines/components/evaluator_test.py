@@ -94,6 +94,19 @@ def test_copies_of_training_films_are_left_out_of_the_leak_free_figures(run):
   assert results['leak_free']['images'] == 2  # b for b and c, and d
 
 
+def test_the_summary_says_what_is_left_without_the_mean_error_of_each_landmark(run):
+  evaluation, _ = run([make_record(i, 'test', spacing=2.0) for i in 'ab'], list('ab'))  # both 5.7 mm off
+  assert ('    without the mean error of each landmark: MRE 0.00 mm, SDR 2 mm 100.0 %'
+          in summary.lines([evaluation]))
+
+
+def test_of_one_patient_the_summary_knows_no_interval_and_no_random_errors(run):
+  evaluation, _ = run([make_record('a', 'test')], ['a'])
+  lines = list(summary.lines([evaluation]))
+  assert '  against truth, official (1 images): MRE 1.41 mm, SDR 2 mm 100.0 %' in lines
+  assert not any('without the mean' in line for line in lines)
+
+
 def test_the_summary_says_what_a_calibrated_model_warns_of(run):
   images = [make_record('a', 'test', spacing=2.0), make_record('b', 'test', spacing=2.0)]  # 5.7 mm off
   evaluation, _ = run(images, ['a', 'b'], refer=np.array([False, True]),
