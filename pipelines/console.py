@@ -55,3 +55,5 @@ def parse(argv: list[str]) -> list[str]:
   except flags.Error as error:
     print(f'error: {error}; --help lists all options', file=sys.stderr)
     sys.exit(2)
+  except SystemExit:  # absl calls it a failure to have been asked for help
+    sys.exit(0)

@@ -160,3 +160,11 @@ def test_lineage_is_printed(call, tmp_path):
 def test_errors_and_lineage_do_not_wait_for_tensorflow():
   code = "import sys, pipelines.run; sys.exit('tensorflow' in sys.modules)"
   assert subprocess.run([sys.executable, '-c', code], cwd=digests.ROOT).returncode == 0
+
+
+@pytest.mark.parametrize('module', ['pipelines.run', 'pipelines.predict'])
+def test_help_is_no_failure(module):
+  done = subprocess.run([sys.executable, '-m', module, '--help'], cwd=digests.ROOT, capture_output=True,
+                        text=True)
+  assert done.returncode == 0
+  assert '--' in done.stdout and not done.stderr
