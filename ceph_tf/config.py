@@ -50,12 +50,15 @@ class DataConfig:
 
   `validation_images` (tuning, early stopping) and `calibration_images` (what
   uncertainties are calibrated on) are taken out of the training images.
+  `test_fraction`: share of the patients that test, where a table of own images does not say which. With 1
+  nothing is trained: images that do not calibrate test.
   """
 
   dataset: str = 'phantom'
   data_dir: str = ''
   validation_images: int = 15
   calibration_images: int = 20
+  test_fraction: float = 0.2
   phantom_images: int = 150  # training side (validation, calibration included)
   phantom_test_images: int = 50
   phantom_size_px: int = 480  # height of a phantom image; its width is 0.8 of it
@@ -64,6 +67,7 @@ class DataConfig:
   def __post_init__(self):
     _check(self.validation_images >= 1, 'data.validation_images', self.validation_images, '>= 1')
     _check(self.calibration_images >= 0, 'data.calibration_images', self.calibration_images, '>= 0')
+    _check(0 < self.test_fraction <= 1, 'data.test_fraction', self.test_fraction, '0 < share <= 1')
     _check(self.phantom_images >= 4, 'data.phantom_images', self.phantom_images, '>= 4')
     _check(self.phantom_test_images >= 1, 'data.phantom_test_images', self.phantom_test_images, '>= 1')
     _check(64 <= self.phantom_size_px <= 4096, 'data.phantom_size_px', self.phantom_size_px, '64..4096')

@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+import pathlib
 from collections.abc import Sequence
 
 from ceph_tf import seeds
 from ceph_tf.config import ConfigError, Experiment
 from ceph_tf.data import volumes
 from ceph_tf.data.records import DataError
+from pipelines import pushed_models
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.calibrator import calibrator
 from pipelines.components.comparer import comparer
@@ -18,6 +20,7 @@ from pipelines.components.example_gen import example_gen
 from pipelines.components.example_validator import example_validator
 from pipelines.components.exporter import calibrated_exporter, exporter
 from pipelines.components.heatmap_inferrer import heatmap_inferrer
+from pipelines.components.importer import importer
 from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
 from pipelines.components.rescan_inferrer import rescan_inferrer
@@ -43,18 +46,20 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
     All nodes, in an order in which they can run.
 
   Raises:
-    ConfigError: `stress.volume` cannot be read: better said now than after the training.
+    ConfigError: `stress.volume` cannot be read, or nothing is left to train on: better said now than
+      after the training.
   """
   _check_volume(experiment)
-  seed, sampler, split = experiment.seed, experiment.sampler, experiment.evaluate.split
-  truth, title = experiment.train.truth, f'{experiment.name}, preset {experiment.preset}'
+  if experiment.data.test_fraction == 1:
+    raise ConfigError('data.test_fraction=1: allowed is less than 1, or --saved_model, which trains nothing')
+  seed, sampler, title = experiment.seed, experiment.sampler, f'{experiment.name}, preset {experiment.preset}'
   if experiment.train.target_mre_mm:
     title += f', trained to {experiment.train.target_mre_mm:g} mm'
   gen = example_gen(cfg=experiment.data, seed=seed, name=f'{prefix}example_gen')
   examples = gen['examples']
   validator = example_validator(
-      examples=examples, cfg=experiment.validate, dataset=experiment.data.dataset, split=split,
-      name=f'{prefix}example_validator')
+      examples=examples, cfg=experiment.validate, dataset=experiment.data.dataset,
+      split=experiment.evaluate.split, name=f'{prefix}example_validator')
   anomalies = validator['anomalies']
 
   trainings, models = _networks(experiment, examples, anomalies, prefix)
@@ -68,23 +73,63 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
                       name=f'{prefix}exporter')
   servable = export['servable']
 
-  infra = infra_validator(servable=servable, examples=examples, name=f'{prefix}infra_validator')
-  blessing = infra['blessing']
-  inferrer = bulk_inferrer(servable=servable, examples=examples, blessing=blessing, split=split,
-                           name=f'{prefix}bulk_inferrer')
-  evaluation = evaluator(
-      predictions=inferrer['predictions'], examples=examples, anomalies=anomalies,
-      cfg=experiment.evaluate, truth=truth, title=title, seed=seed, name=f'{prefix}evaluator')
-  nodes = [gen, validator, *trainings, *fit, export, infra, inferrer, evaluation]
+  infra, inferrer, evaluation = judged = _evaluation(experiment, examples, anomalies, servable, title, prefix)
+  nodes = [gen, validator, *trainings, *fit, export, *judged]
   if destination:
     nodes.append(pusher(
-        servable=servable, blessing=evaluation['blessing'], infra=blessing,
+        servable=servable, blessing=evaluation['blessing'], infra=infra['blessing'],
         evaluation=evaluation['evaluation'],
         model_name=pushed_name(experiment), destination=destination,
         name=f'{prefix}pusher'))
-  if not fit:
-    return nodes  # nothing to take thresholds and regions from
+  if fit:
+    nodes += _analysis(experiment, examples, anomalies, servable, infra, inferrer, title, prefix)
+  return nodes
 
+
+def build_imported(experiment: Experiment, saved_model: str) -> list[Node]:
+  """The graph that judges a SavedModel on a data set, and trains nothing.
+
+  Args:
+    experiment: of it, what concerns the data and how they are judged.
+    saved_model: the folder with `saved_model.pb`.
+
+  Returns: as for `build`.
+
+  Raises:
+    ConfigError: `stress.volume` cannot be read.
+  """
+  _check_volume(experiment)
+  gen = example_gen(cfg=experiment.data, seed=experiment.seed)
+  examples = gen['examples']
+  validator = example_validator(examples=examples, cfg=experiment.validate, dataset=experiment.data.dataset,
+                                split=experiment.evaluate.split, trained=False)
+  anomalies = validator['anomalies']
+  imported = importer(examples=examples, saved_model=saved_model)
+  servable, title = imported['servable'], pushed_models.title(pathlib.Path(saved_model))
+  infra, inferrer, evaluation = _evaluation(experiment, examples, anomalies, servable, title, '')
+  nodes = [gen, validator, imported, infra, inferrer, evaluation]
+  if experiment.data.calibration_images:
+    nodes += _analysis(experiment, examples, anomalies, servable, infra, inferrer, title, '')
+  return nodes
+
+
+def _evaluation(experiment: Experiment, examples: Output, anomalies: Output, servable: Output, title: str,
+                prefix: str) -> tuple[Node, Node, Node]:
+  """Whether the SavedModel runs, its predictions, and their errors."""
+  infra = infra_validator(servable=servable, examples=examples, name=f'{prefix}infra_validator')
+  inferrer = bulk_inferrer(servable=servable, examples=examples, blessing=infra['blessing'],
+                           split=experiment.evaluate.split, name=f'{prefix}bulk_inferrer')
+  evaluation = evaluator(
+      predictions=inferrer['predictions'], examples=examples, anomalies=anomalies,
+      cfg=experiment.evaluate, truth=experiment.train.truth, title=title, seed=experiment.seed,
+      name=f'{prefix}evaluator')
+  return infra, inferrer, evaluation
+
+
+def _analysis(experiment: Experiment, examples: Output, anomalies: Output, servable: Output, infra: Node,
+              inferrer: Node, title: str, prefix: str) -> list[Node]:
+  """What its uncertainties are worth, which takes calibration images; the last node says it."""
+  split, truth, blessing = experiment.evaluate.split, experiment.train.truth, infra['blessing']
   inferrer_calibration = bulk_inferrer(
       servable=servable, examples=examples, blessing=blessing, split='calibration',
       name=f'{prefix}bulk_inferrer_calibration')
@@ -96,8 +141,8 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
       predictions=inferrer['predictions'], calibration=inferrer_calibration['predictions'],
       heatmaps=heatmaps[0]['scores'], heatmaps_calibration=heatmaps[1]['scores'],
       examples=examples, anomalies=anomalies, cfg=experiment.analyze, split=split, truth=truth,
-      title=title, seed=seed, name=f'{prefix}uncertainty_analyzer')
-  nodes += [inferrer_calibration, *heatmaps, analysis]
+      title=title, seed=experiment.seed, name=f'{prefix}uncertainty_analyzer')
+  nodes = [inferrer_calibration, *heatmaps, analysis]
   if experiment.stress.images:
     nodes += _stress(experiment, examples, servable, blessing, inferrer_calibration['predictions'],
                      title, prefix)

@@ -21,41 +21,17 @@ from tqdm import tqdm
 from ceph_tf.config import ConfigError
 from ceph_tf.data.dicom import SPACINGS_MM
 from ceph_tf.data.records import DataError
-from pipelines import console
+from pipelines import console, pushed_models
 
-# Whatever other models are pushed, and wherever it is asked from.
-IN_THE_BOX = pathlib.Path(__file__).parents[1] / 'saved_models/ensemble_isbi2015_precise'
 _SAVED_MODEL = flags.DEFINE_string(
-    'saved_model', str(IN_THE_BOX), 'A SavedModel, or a folder of its versions (the newest is taken), or of '
-    'several such folders (of which the model that was pushed last is taken).')
+    'saved_model', str(pushed_models.IN_THE_BOX), 'A SavedModel, or a folder of its versions (the newest is '
+    'taken), or of several such folders (of which the model that was pushed last is taken).')
 _OUT = flags.DEFINE_string('out', 'predictions', 'Where everything is written.')
 _SPACING_MM = flags.DEFINE_float(
     'spacing_mm', None, 'mm per pixel of images that do not state it; without it they have no lengths.')
 _REPORT = flags.DEFINE_bool('report', False, 'Also write report.html, a page that needs nothing else.')
 
 USER_ERRORS = (ConfigError, DataError, OSError)
-
-
-def newest_model(folder: pathlib.Path) -> pathlib.Path:
-  """The version folder that is meant by a folder of a model, of versions, or of models.
-
-  Raises:
-    ConfigError: there is none.
-  """
-  from pipelines.components.pusher import versions  # late, because it loads TensorFlow
-  if (folder / 'saved_model.pb').is_file():
-    return folder
-  models = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
-  for group in (models[:1], models[1:]):
-    newest = []
-    for model in filter(pathlib.Path.is_dir, group):
-      there = {k: path for k, path in versions(model).items() if (path / 'saved_model.pb').is_file()}
-      newest += [there[max(there)]] if there else []
-    if newest:
-      return max(newest, key=lambda path: (path / 'saved_model.pb').stat().st_mtime)
-  meant = IN_THE_BOX.parent / folder.name
-  hint = f'did you mean {meant}?' if meant.is_dir() else '`python -m pipelines.run` makes one'
-  raise ConfigError(f'--saved_model={folder}: there is no SavedModel; {hint}')
 
 
 def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
@@ -74,7 +50,7 @@ def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
   with console.silent_stderr():
     from ceph_tf.serving import intake, predictions, saved_model
   sources = intake.find(paths, out)
-  folder = newest_model(pathlib.Path(_SAVED_MODEL.value))
+  folder = pushed_models.newest_model(pathlib.Path(_SAVED_MODEL.value))
   out.mkdir(parents=True, exist_ok=True)
   if not os.access(out, os.W_OK | os.X_OK):  # better said before the model is loaded
     raise ConfigError(f'--out={out}: nothing can be written there; allowed is a folder of yours')

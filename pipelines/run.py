@@ -5,6 +5,7 @@ can mend (one line), 130 Ctrl-C. Whatever was finished by then is kept.
 """
 
 import os
+import pathlib
 import sys
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from absl import app, flags, logging
 from ceph_tf.config import ConfigError, one_of
 from ceph_tf.data.records import DataError
 from ceph_tf.overrides import to_json
-from pipelines import ancestry, console, summary
+from pipelines import ancestry, console, pushed_models, summary
 from pipelines.dsl import ComponentError
 from pipelines.store import StoreError
 
@@ -26,6 +27,8 @@ _DATASET = flags.DEFINE_string(
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Where the data lie; phantom needs none.')
 _SET = flags.DEFINE_multi_string('set', [], 'Overrides a field: --set train.epochs=2. Repeatable.')
 _SEED = flags.DEFINE_integer('seed', 0, 'Same seed, code and data: the same training, but for rounding.')
+_SAVED_MODEL = flags.DEFINE_string(
+    'saved_model', '', 'Train nothing: judge this SavedModel (the newest of a folder of them) on the data.')
 _WORK_DIR = flags.DEFINE_string('work_dir', 'runs', 'Store of all artifacts, and their lineage.')
 _PUSH_DIR = flags.DEFINE_string('push_dir', 'saved_models', 'Where good models are pushed.')
 _FROM = flags.DEFINE_string('from', '', 'Run this component or node, and all after it, again.')
@@ -42,24 +45,23 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   Args:
     say: takes each line of progress.
   """
+  folder = pushed_models.newest_model(pathlib.Path(_SAVED_MODEL.value)) if _SAVED_MODEL.value else None
   # Late, because they load TensorFlow: a mistyped flag should not cost seconds.
   with console.silent_stderr():
     from pipelines import experiments
+  data = _DATASET.value, _DATA_DIR.value, _SEED.value
   names = experiments.COMPARED if _MODEL.value == experiments.ALL else _MODEL.value.split(',')
-  resolved = []
-  for name in names:
-    try:
-      resolved.append(experiments.resolve(
-          name, _PRESET.value, _SET.value, _DATASET.value, _DATA_DIR.value, _SEED.value))
-    except ConfigError as error:
-      if len(names) == 1:
-        raise
-      raise ConfigError(f'{name}: {error}') from None  # --set is for all of them
+  if folder:
+    resolved = [experiments.judging(_SET.value, *data)]
+  else:
+    resolved = [_resolved(experiments.resolve, name, len(names), data) for name in names]
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)
   with console.silent_stderr():
     from pipelines import pipeline
-  if _MODEL.value == experiments.ALL:
+  if folder:
+    nodes = pipeline.build_imported(*resolved, str(folder.absolute()))
+  elif _MODEL.value == experiments.ALL:
     nodes = pipeline.build_all(resolved, _PUSH_DIR.value)
   elif len(resolved) > 1:
     nodes = pipeline.build_tradeoff(resolved, _PUSH_DIR.value)
@@ -74,6 +76,15 @@ def run_pipeline(say: Callable[[str], None]) -> None:
     print(line)
 
 
+def _resolved(resolve: Callable, name: str, models: int, data: tuple[str, str, int]):
+  try:
+    return resolve(name, _PRESET.value, _SET.value, *data)
+  except ConfigError as error:
+    if models == 1:
+      raise
+    raise ConfigError(f'{name}: {error}') from None  # --set is for all of them
+
+
 def main(argv: list[str]) -> int:
   ctrl_c = console.CtrlC()
 
@@ -86,9 +97,12 @@ def main(argv: list[str]) -> int:
   try:
     if len(argv) > 1:
       raise ConfigError(f'unexpected argument {argv[1]!r}; options are written --name=value')
-    for flag in (_DATA_DIR, _WORK_DIR, _PUSH_DIR, _FROM, _LINEAGE):
+    for flag in (_DATA_DIR, _SAVED_MODEL, _WORK_DIR, _PUSH_DIR, _FROM, _LINEAGE):
       if flag.present and not flag.value:  # an unset shell variable, which is not the default
         raise ConfigError(f'--{flag.name} is empty; give it a value or leave it out')
+    for flag in (_MODEL, _PRESET, _PUSH_DIR):
+      if flag.present and _SAVED_MODEL.value:
+        raise ConfigError(f'--{flag.name}: --saved_model trains and pushes nothing; leave one of them out')
     if _LINEAGE.value:
       print(ancestry.text(_LINEAGE.value))
     else:

@@ -64,6 +64,9 @@ def figures(evaluation: dict) -> Iterator[str]:
     named = found['gross_referred'] + found['gross_checked']
     yield (f'  refers {100 * found["referred"]:.1f} % of the images; of {found["gross"]} errors above '
            f'{DOUBTFUL_MM:g} mm {named} are of these or of landmarks to check')
+    if found['covered'] is not None:
+      yield (f'  circles hold {100 * found["covered"]:.1f} % of the truths, mean radius '
+             f'{found["mean_radius_mm"]:.2f} mm')
 
 
 def uncertainty(analysis: dict) -> Iterator[str]:

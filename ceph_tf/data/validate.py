@@ -35,12 +35,13 @@ POLICIES = {
 }
 
 
-def inspect(records: Iterable[Record], dataset: str) -> dict:
+def inspect(records: Iterable[Record], dataset: str, trained: bool = True) -> dict:
   """Everything that is wrong with a dataset; decodes each image once, holds one.
 
   Args:
     records: of all splits.
     dataset: name; decides what is expected.
+    trained: whether images to train on are.
 
   Returns:
     A dict ready for JSON: `dataset`, `anomalies` (dicts of `Anomaly`), `duplicates`
@@ -69,7 +70,8 @@ def inspect(records: Iterable[Record], dataset: str) -> dict:
   pairs = [(ids[i], ids[j], score)
            for i, j, score in films.same_films(np.array([prints[i] for i in ids]))]
   counts = dict(collections.Counter(split_of.values()))
-  anomalies += checks.count_anomalies(counts, expected) + checks.film_anomalies(pairs, split_of)
+  anomalies += checks.count_anomalies(counts, expected, trained)
+  anomalies += checks.film_anomalies(pairs, split_of)
   return {'dataset': dataset, 'anomalies': [dataclasses.asdict(a) for a in anomalies],
           'duplicates': [[first, second] for first, second, _ in pairs], 'counts': counts}
 

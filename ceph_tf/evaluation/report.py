@@ -222,11 +222,13 @@ def _correlations(measures: dict) -> str:
 def _alarms(found: dict) -> str:
   counts = ('gross', 'gross_referred', 'gross_checked')
   rows = [('', [_SUBSETS[subset], percent(row['referred']), percent(row['checked']),
-                *(str(row[name]) for name in counts), _first(row['referred_ids'])])
+                *(str(row[name]) for name in counts), percent(row['covered']), number(row['mean_radius_mm']),
+                _first(row['referred_ids'])])
           for subset, row in found.items()]
   above = f'{alarms.DOUBTFUL_MM:g}\N{NO-BREAK SPACE}mm'
   head = ['Images', 'referred (%)', 'landmarks of the others to check (%)', f'errors above {above}',
-          'of these on referred images', 'to check', 'referred']
+          'of these on referred images', 'to check', 'truths inside their circles (%)', 'mean radius (mm)',
+          'referred']
   return table(head, rows) + (
       '<p class="note">An image is referred by the policy of the model; a landmark of another image is to be '
       f'checked if its circle has a radius above {above}. Other errors come without a warning.</p>')

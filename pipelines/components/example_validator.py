@@ -15,7 +15,7 @@ from pipelines.dsl import In, Out, component
 
 @component
 def example_validator(examples: In[Examples], anomalies: Out[Anomalies], *,
-                      cfg: ValidateConfig, dataset: str, split: str):
+                      cfg: ValidateConfig, dataset: str, split: str, trained: bool = True):
   """Writes `anomalies.json`: anomalies, duplicates, counts and the policy applied.
 
   Args:
@@ -24,6 +24,7 @@ def example_validator(examples: In[Examples], anomalies: Out[Anomalies], *,
     cfg: the policy.
     dataset: name; decides what is expected.
     split: to be evaluated, so there must be one; better said before the training.
+    trained: whether anything will be, which needs images as well.
 
   Raises:
     DataError: by policy, with the first anomalies and their number; or no `split`.
@@ -33,7 +34,7 @@ def example_validator(examples: In[Examples], anomalies: Out[Anomalies], *,
                     f'it has {", ".join(examples.splits())}')
   records = itertools.chain.from_iterable(
       example_files.read_records(examples.shards(split)) for split in examples.splits())
-  report = validate.inspect(records, dataset)
+  report = validate.inspect(records, dataset, trained)
   report['policy'] = validate.policy(cfg, dataset)
   anomalies.write(report)
   validate.enforce(report['anomalies'], report['policy'])

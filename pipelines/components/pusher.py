@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 
 from ceph_tf.serving import warmup
-from pipelines import configuration, digests
+from pipelines import configuration, digests, pushed_models
 from pipelines.artifacts import Evaluation, InfraBlessing, ModelBlessing, PushedModel, ServableModel
 from pipelines.dsl import ComponentError, Context, In, Out, component
 
@@ -109,12 +109,6 @@ def pusher(
                 'reasons': reasons})
 
 
-def versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
-  """The versions in the folder of one model, by number."""
-  return {int(path.name): path for path in folder.iterdir()
-          if path.is_dir() and path.name.isascii() and path.name.isdigit()}
-
-
 def push(
     saved_model: pathlib.Path, folder: pathlib.Path, added: dict[str, str]
 ) -> tuple[str, pathlib.Path]:
@@ -135,7 +129,7 @@ def push(
   with _locked(folder):
     for leftover in folder.glob(f'{_UNFINISHED}*'):  # of a killed pusher: we hold the lock
       shutil.rmtree(leftover)
-    there = versions(folder)
+    there = pushed_models.versions(folder)
     newest = max(there, default=0)
     if newest and _content(there[newest]) == _content(saved_model):
       return 'unchanged', there[newest]
@@ -156,7 +150,7 @@ def configure(models: pathlib.Path, served_from: str) -> None:
   """
   with _locked(models):
     names = [folder.name for folder in sorted(models.glob('[!.]*')) if folder.is_dir() and any(
-        (version / 'saved_model.pb').is_file() for version in versions(folder).values())]
+        (version / 'saved_model.pb').is_file() for version in pushed_models.versions(folder).values())]
     _replace(models / MODELS, model_config(names, served_from))
     _replace(models / BATCHING, _BATCHING)
 

@@ -10,7 +10,7 @@ from ceph_tf.config import ConfigError, Experiment, one_of
 from ceph_tf.data.datasets import DATASETS, ROOTS
 from ceph_tf.overrides import override
 from pipelines.experiments import hardware
-from pipelines.experiments.datasets import DATASET_FIELDS
+from pipelines.experiments.datasets import DATASET_FIELDS, JUDGED_FIELDS
 from pipelines.experiments.models import EXPERIMENTS
 from pipelines.experiments.presets import PRESETS
 
@@ -41,7 +41,7 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
     raise ConfigError(f'--model={ALL}: allowed is alone, or {",".join(COMPARED)} in its place')
   one_of('--model', model, (*EXPERIMENTS, ALL))
   one_of('--preset', preset, PRESETS)
-  dataset = dataset or ('isbi2015' if data_dir else 'phantom')
+  dataset = _dataset(dataset, data_dir)
   one_of('--dataset', dataset, DATASETS)
   if data_dir and dataset not in ROOTS:
     raise ConfigError(f'--data_dir={data_dir!r}: --dataset={dataset} reads no files; leave one of them out')
@@ -53,3 +53,13 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
            f'data.dataset={dataset}', f'data.data_dir={data_dir}', f'train.precision={hardware.precision()}']
   return override(Experiment(), [*named, *PRESETS[preset], *DATASET_FIELDS[dataset].get(preset, []),
                                  *fields.get(preset, []), *overrides])
+
+
+def judging(overrides: Sequence[str], dataset: str, data_dir: str, seed: int) -> Experiment:
+  """The configuration of a run that trains nothing; arguments as for `resolve`, which says what it raises."""
+  fields = JUDGED_FIELDS.get(_dataset(dataset, data_dir), [])
+  return resolve('baseline', 'default', ['name=imported', *fields, *overrides], dataset, data_dir, seed)
+
+
+def _dataset(dataset: str, data_dir: str) -> str:
+  return dataset or ('isbi2015' if data_dir else 'phantom')

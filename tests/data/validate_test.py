@@ -138,6 +138,9 @@ def test_wrong_counts():
   assert [(a.split, a.detail[:10]) for a in found] == [('test1', '149 images')]
   found = anomalies.count_anomalies({'train': 3}, anomalies.Expected())
   assert [a.split for a in found] == ['validation', 'test']
+  found = anomalies.count_anomalies({'test': 3}, anomalies.Expected())
+  assert [a.split for a in found] == ['train', 'validation']
+  assert anomalies.count_anomalies({'test': 3}, anomalies.Expected(), trained=False) == []
 
 
 def test_the_same_film_in_two_splits_and_in_one():

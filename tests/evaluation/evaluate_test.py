@@ -110,7 +110,8 @@ def test_warnings_are_counted_in_mm_in_each_subset_against_the_truth():
   arrays |= {'refer': np.array([False, True]), 'region_radius_px': np.array([[5.0, 3.0], [9, 9]])}
   found = run(rows, arrays, leak_free={'b'}, truth='senior')['alarms']  # b is 6 mm off, a 3 mm
   assert found['official'] == {'referred': 0.5, 'referred_ids': ['a'], 'checked': 0.5, 'gross': 2,
-                               'gross_referred': 0, 'gross_checked': 1}
+                               'gross_referred': 0, 'gross_checked': 1, 'covered': 0.5,
+                               'mean_radius_mm': 4.25}
   assert found['leak_free']['referred_ids'] == [] and found['leak_free']['gross'] == 2
   del arrays['region_radius_px']
   assert run(rows, arrays, truth='senior')['alarms']['official']['gross_checked'] == 0

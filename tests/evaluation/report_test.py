@@ -103,13 +103,14 @@ def test_warnings_have_a_row_per_subset_and_name_a_few_films():
   found = figures([record('a'), record('b')])
   assert 'Warnings' not in render(found)  # without a policy
   row = {'referred': 0.5, 'referred_ids': [f'<{i}>' for i in range(11)], 'checked': 0.25, 'gross': 7,
-         'gross_referred': 4, 'gross_checked': 2}
+         'gross_referred': 4, 'gross_checked': 2, 'covered': 0.9, 'mean_radius_mm': None}
   other = row | {'checked': None, 'referred_ids': ['x']}
   text = render(found | {'alarms': {'official': row, 'leak_free': other}})
-  assert ('<td>official</td><td>50.0</td><td>25.0</td><td>7</td><td>4</td><td>2</td><td>&lt;0&gt;, &lt;1&gt;'
-          in text)
+  assert ('<td>official</td><td>50.0</td><td>25.0</td><td>7</td><td>4</td><td>2</td><td>90.0</td><td>–</td>'
+          '<td>&lt;0&gt;, &lt;1&gt;') in text
   assert '&lt;9&gt;, ...' in text and '&lt;10&gt;' not in text
-  assert '<td>leak-free</td><td>50.0</td><td>–</td><td>7</td><td>4</td><td>2</td><td>x</td>' in text
+  assert ('<td>leak-free</td><td>50.0</td><td>–</td><td>7</td><td>4</td><td>2</td><td>90.0</td><td>–</td>'
+          '<td>x</td>') in text
 
 
 def test_unknown_figures_are_dashes_and_explained():

@@ -10,9 +10,6 @@ import time
 
 import pytest
 
-from ceph_tf.config import ConfigError
-from pipelines import predict
-
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -63,27 +60,6 @@ def test_mistakes_that_need_a_look_at_the_disk(tmp_path, xray_files):
     status, out, error = run(tmp_path, *arguments)
     assert (status, out) == (2, []) and error.startswith(words), error
   assert os.listdir(tmp_path) == ['x.png']
-
-
-def model_in(folder, age):
-  folder.mkdir(parents=True)
-  (folder / 'saved_model.pb').touch()
-  os.utime(folder / 'saved_model.pb', (1e9 - age, 1e9 - age))
-  return folder
-
-
-def test_the_newest_version_of_the_model_that_was_pushed_last(tmp_path):
-  with pytest.raises(ConfigError, match='there is no SavedModel'):
-    predict.newest_model(tmp_path)
-  old, new = model_in(tmp_path / 'a/9', 5), model_in(tmp_path / 'a/10', 20)
-  assert predict.newest_model(old) == old
-  assert predict.newest_model(tmp_path / 'a') == new == predict.newest_model(tmp_path)
-  other = model_in(tmp_path / 'b/1', 10)
-  (tmp_path / 'b/2').mkdir()  # nothing in it
-  (tmp_path / 'README.md').touch()
-  assert predict.newest_model(tmp_path) == other
-  with pytest.raises(ConfigError, match='there is no SavedModel'):
-    predict.newest_model(tmp_path / 'README.md')
 
 
 @pytest.mark.slow

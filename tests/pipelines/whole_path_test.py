@@ -114,6 +114,52 @@ def test_two_models_end_in_a_table_of_cost_and_quality(work):
   assert (table / 'figures' / 'cost_quality.png').stat().st_size > 10000
 
 
+def judge(work, *flags, status=0):
+  """Judges the baseline that was pushed first."""
+  model = work / 'pushed/baseline_phantom_smoke'
+  asked = [sys.executable, '-m', 'pipelines.run', f'--saved_model={model}', f'--work_dir={work / "judged"}']
+  done = subprocess.run([*asked, *flags], cwd=ROOT, capture_output=True, encoding='utf-8', check=False)
+  assert done.returncode == status, done.stdout + done.stderr
+  return done
+
+
+@pytest.fixture(scope='module')
+def own_images(phantom_records, tmp_path_factory):
+  """A folder of images and a table, without a word of who tests."""
+  folder = tmp_path_factory.mktemp('own')
+  rows = ['image,spacing_mm,landmark,x,y']
+  for record in phantom_records:
+    (folder / f'{record.image_id}.png').write_bytes(record.image_bytes)
+    rows += [f'{record.image_id}.png,{record.spacing_mm},{name},{x},{y}' for name, (x, y) in zip(
+        record.landmark_names, record.points_px['truth'], strict=True)]
+  (folder / 'landmarks.csv').write_text('\n'.join(rows))
+  return folder
+
+
+def test_a_model_is_judged_on_own_images_and_nothing_is_trained(work, own_images, phantom_records):
+  done = judge(work, '--dataset=csv', f'--data_dir={own_images}')
+  assert 'importer: done' in done.stdout and 'trainer' not in done.stdout and 'pusher' not in done.stdout
+  number = len(phantom_records)
+  assert f'baseline_phantom_smoke, version 1: {number} images of test' in done.stdout
+  assert 'uncertainty:' not in done.stdout  # no image calibrates
+  figures = json.loads(one(work, 'judged/store/evaluator/*/evaluation/evaluation.json').read_text('utf-8'))
+  assert figures['images'] == number and figures['results']['truth']['official']['mre_mm'] > 0
+  again = judge(work, '--dataset=csv', f'--data_dir={own_images}')
+  assert again.stdout.count('cached') == 6
+
+
+def test_of_own_images_some_may_calibrate_the_analysis(work, own_images, phantom_records):
+  done = judge(work, '--dataset=csv', f'--data_dir={own_images}', '--set', 'data.calibration_images=3',
+               '--set', 'stress.images=0', '--set', 'analyze.bootstrap=20')
+  assert f'{len(phantom_records) - 3} images of test' in done.stdout
+  assert 'uncertainty:' in done.stdout and 'best measure' in done.stdout
+
+
+def test_with_images_that_only_test_nothing_can_be_trained(work, own_images):
+  done = run(work, '--dataset=csv', f'--data_dir={own_images}', '--set', 'data.test_fraction=1', status=2)
+  assert 'data.test_fraction=1: allowed is less than 1' in done.stderr
+
+
 def test_a_pushed_model_says_why_it_states_no_regions(work):
   extra = work / 'pushed' / 'baseline_phantom_smoke' / '1' / 'assets.extra' / 'calibration.json'
   words = json.loads(extra.read_text('utf-8'))

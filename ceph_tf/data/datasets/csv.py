@@ -6,8 +6,9 @@ integers), and if wanted `patient` (default: every image is a patient) and `spli
 (train, validation, calibration or test). A landmark with empty x and y, or without
 a row, is missing. The CSV is `landmarks.csv`, or the only CSV of the folder.
 
-Without `split`, a fifth of the patients is taken for testing. Unless the column
-marks validation or calibration images, both are taken out of the training images.
+Without `split`, `data.test_fraction` of the patients is taken for testing. Unless the column
+marks validation or calibration images, both are taken out of the training images; where nothing is
+to be trained (`data.test_fraction=1`) the latter are taken out of the test images.
 """
 
 import csv
@@ -26,7 +27,6 @@ from ceph_tf.data.records import LANDMARKS, DataError, Record
 REQUIRED = ('image', 'spacing_mm', 'landmark', 'x', 'y')
 OPTIONAL = ('patient', 'split')
 SPLITS = ('train', 'validation', 'calibration', 'test')
-TEST_FRACTION = 0.2
 
 
 @dataclasses.dataclass
@@ -146,7 +146,7 @@ def divide(images: dict[str, dict[str, str]], cfg: DataConfig, seed: int,
 
   Args:
     images: image name -> columns, of which `patient` and `split` are read.
-    cfg: `validation_images`, `calibration_images`.
+    cfg: `validation_images`, `calibration_images`, `test_fraction`.
     seed: of all that is drawn.
     where: the file, for errors.
 
@@ -156,6 +156,7 @@ def divide(images: dict[str, dict[str, str]], cfg: DataConfig, seed: int,
   Raises:
     DataError: a patient in two splits, no test images, or too few patients.
   """
+  trained = cfg.test_fraction < 1
   patients = {name: facts.get('patient') or name for name, facts in images.items()}
   if all('split' in facts for facts in images.values()):
     division = {}
@@ -165,13 +166,15 @@ def divide(images: dict[str, dict[str, str]], cfg: DataConfig, seed: int,
                         f'{division[patients[name]]} and {facts["split"]}; allowed is one')
     if 'test' not in division.values():
       raise DataError(f'{where}: no image has split=test')
-  else:
-    wanted = max(1, round(TEST_FRACTION * len(images)))
+  elif trained:
+    wanted = max(1, round(cfg.test_fraction * len(images)))
     division = splits.take(patients.values(), {'test': wanted}, 'train', seed)
-  if not {'validation', 'calibration'} & set(division.values()):
+  else:
+    division = splits.take(patients.values(), {'calibration': cfg.calibration_images}, 'test', seed)
+  if trained and not {'validation', 'calibration'} & set(division.values()):
     training = [patient for patient in patients.values() if division[patient] == 'train']
     division |= splits.assign(training, cfg.validation_images, cfg.calibration_images, seed)
-  for split in ('train', 'validation'):
+  for split in ('train', 'validation') if trained else ():
     if split not in division.values():
       raise DataError(f'{where}: no image has split={split}')
   return {name: division[patient] for name, patient in patients.items()}
@@ -194,7 +197,7 @@ def records(cfg: DataConfig, seed: int) -> Iterator[Record]:
   """Yields the images of the CSV in its order, one at a time.
 
   Args:
-    cfg: `data_dir`, `validation_images`, `calibration_images`.
+    cfg: `data_dir`, and what `divide` reads.
     seed: of the division into splits.
 
   Raises:

@@ -24,8 +24,9 @@ def rows(images=10, extra=lambda i: ''):
           for i in range(images) for j, name in enumerate(records.LANDMARKS)]
 
 
-def read(folder, seed=0):
-  cfg = DataConfig(dataset='csv', data_dir=str(folder), validation_images=1, calibration_images=1)
+def read(folder, seed=0, **changes):
+  values = {'validation_images': 1, 'calibration_images': 1} | changes
+  cfg = DataConfig(dataset='csv', data_dir=str(folder), **values)
   return list(csv.records(cfg, seed))
 
 
@@ -76,6 +77,27 @@ def test_given_test_split_leaves_validation_to_chance(tmp_path):
   found = read(write(tmp_path, table, HEADER + ',split'))
   assert counts(found) == {'test': 4, 'train': 4, 'validation': 1, 'calibration': 1}
   assert all(r.split == 'test' for r in found[:4])
+
+
+def test_more_images_test(tmp_path):
+  found = read(write(tmp_path, rows()), test_fraction=0.5)
+  assert counts(found) == {'train': 3, 'validation': 1, 'calibration': 1, 'test': 5}
+
+
+def test_where_nothing_is_trained_all_test_but_those_that_calibrate(tmp_path):
+  write(tmp_path, rows())
+  assert counts(read(tmp_path, test_fraction=1, calibration_images=0)) == {'test': 10}
+  found = read(tmp_path, test_fraction=1, calibration_images=3)
+  assert counts(found) == {'test': 7, 'calibration': 3}
+  another = read(tmp_path, 1, test_fraction=1, calibration_images=3)
+  assert [r.split for r in found] != [r.split for r in another]
+
+
+def test_where_nothing_is_trained_a_table_needs_test_images_alone(tmp_path):
+  write(tmp_path, rows(extra=lambda i: ',test' if i else ',calibration'), HEADER + ',split')
+  assert counts(read(tmp_path, test_fraction=1)) == {'test': 9, 'calibration': 1}
+  with pytest.raises(records.DataError, match='no image has split=train'):
+    read(tmp_path)
 
 
 def test_any_single_csv_and_a_byte_order_mark_will_do(tmp_path):

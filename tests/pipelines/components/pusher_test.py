@@ -11,6 +11,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+from pipelines import pushed_models
 from pipelines.artifacts import (
   Evaluation,
   InfraBlessing,
@@ -77,7 +78,7 @@ def test_the_same_model_again_gives_no_new_version(push, tmp_path):
   again = push('one')
   assert (again['status'], again['version']) == ('unchanged', 1)
   assert again['reasons'] == ['version 1 already holds the same model']
-  assert sorted(module.versions(tmp_path / 'models' / 'm')) == [1]
+  assert sorted(pushed_models.versions(tmp_path / 'models' / 'm')) == [1]
 
 
 def test_an_older_model_is_pushed_again_so_that_it_is_served_again(push):
@@ -156,7 +157,7 @@ def test_pushers_at_once_never_collide(tmp_path):
   sources = [saved_model(tmp_path / str(i), f'weights {i % 4}') for i in range(8)]
   with concurrent.futures.ThreadPoolExecutor(8) as pool:  # flock tells open files, not processes
     results = list(pool.map(lambda source: module.push(source, folder, {}), sources))
-  there = module.versions(folder)
+  there = pushed_models.versions(folder)
   pushed = [path for status, path in results if status == 'pushed']
   assert sorted(there) == list(range(1, len(pushed) + 1))
   assert len(set(pushed)) == len(pushed) >= 4
@@ -275,7 +276,7 @@ def test_back_and_forward_by_moving_folders(push, tmp_path):
   push('one')
   push('two')
   (folder / '2').rename(folder / '2.off')
-  assert max(module.versions(folder)) == 1 and push('one')['status'] == 'unchanged'
+  assert max(pushed_models.versions(folder)) == 1 and push('one')['status'] == 'unchanged'
   assert configs(tmp_path)['m'].model_version_policy.latest.num_versions == 1
   (folder / '2.off').rename(folder / '2')
-  assert max(module.versions(folder)) == 2 and push('two')['status'] == 'unchanged'
+  assert max(pushed_models.versions(folder)) == 2 and push('two')['status'] == 'unchanged'

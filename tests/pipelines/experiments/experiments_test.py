@@ -4,7 +4,7 @@ import itertools
 import pytest
 
 from ceph_tf.config import ConfigError
-from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, resolve
+from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, judging, resolve
 
 TWO_LOOKS = ('baseline', 'mc_dropout', 'ensemble', 'views', 'distilled')
 NOT_OF_THE_THESIS = ('distilled', 'swa')
@@ -92,3 +92,12 @@ def test_the_thesis_is_configured_as_published():
 def test_mistakes_are_named(arguments, said):
   with pytest.raises(ConfigError, match=said):
     resolve(*arguments)
+
+
+def test_where_a_model_is_judged_own_images_test_it():
+  own = judging([], 'csv', '/data', 0)
+  assert (own.data.test_fraction, own.data.calibration_images, own.evaluate.split) == (1, 0, 'test')
+  assert judging(['data.calibration_images=9'], 'csv', '/data', 0).data.calibration_images == 9
+  films = judging([], '', '/data', 3)
+  assert films.data == resolve('baseline', 'default', [], '', '/data', 3).data  # the same calibration films
+  assert (films.evaluate.split, films.train.truth) == ('test1', 'mean')
