@@ -199,8 +199,8 @@ def _landmarks(evaluation: dict) -> str:
                       ', '.join(_signed(figures[f'systematic_{axis}_mm']) for axis in 'xy')]))
   return table(['Landmark', 'points', 'MRE ± SD (mm)', 'median (mm)', *_RATE_HEADS,
                 'systematic error x, y (mm)'], rows) + (
-      '<p class="note">Systematic: the mean of predicted minus true point, x to the right, y down. What is '
-      'not the same on training images is a habit of those who drew this truth (Houston, American '
+      '<p class="note">Systematic: the mean of predicted minus true point, x to the right, y down. What the '
+      'training images do not show as well may be a habit of those who drew this truth (Houston, American '
       'Journal of Orthodontics 1983).</p>')
 
 
