@@ -50,8 +50,8 @@ class DataConfig:
 
   `validation_images` (tuning, early stopping) and `calibration_images` (what
   uncertainties are calibrated on) are taken out of the training images.
-  `test_fraction`: share of the patients that test, where a table of own images does not say which. With 1
-  nothing is trained: images that do not calibrate test.
+  `test_fraction`: share of the images that test, where a table of own images does not say which. 1: nothing
+  is trained, and images that calibrate are taken out of those that test.
   """
 
   dataset: str = 'phantom'

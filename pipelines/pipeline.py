@@ -73,8 +73,8 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
                       name=f'{prefix}exporter')
   servable = export['servable']
 
-  infra, inferrer, evaluation = judged = _evaluation(experiment, examples, anomalies, servable, title, prefix)
-  nodes = [gen, validator, *trainings, *fit, export, *judged]
+  infra, inferrer, evaluation = _evaluation(experiment, examples, anomalies, servable, title, prefix)
+  nodes = [gen, validator, *trainings, *fit, export, infra, inferrer, evaluation]
   if destination:
     nodes.append(pusher(
         servable=servable, blessing=evaluation['blessing'], infra=infra['blessing'],
@@ -102,9 +102,9 @@ def build_imported(experiment: Experiment, saved_model: str) -> list[Node]:
   gen = example_gen(cfg=experiment.data, seed=experiment.seed)
   examples = gen['examples']
   validator = example_validator(examples=examples, cfg=experiment.validate, dataset=experiment.data.dataset,
-                                split=experiment.evaluate.split, trained=False)
+                                split=experiment.evaluate.split, trained=experiment.data.test_fraction < 1)
   anomalies = validator['anomalies']
-  imported = importer(examples=examples, saved_model=saved_model)
+  imported = importer(examples=examples, saved_model=saved_model, data=experiment.data, seed=experiment.seed)
   servable, title = imported['servable'], pushed_models.title(pathlib.Path(saved_model))
   infra, inferrer, evaluation = _evaluation(experiment, examples, anomalies, servable, title, '')
   nodes = [gen, validator, imported, infra, inferrer, evaluation]
@@ -128,7 +128,7 @@ def _evaluation(experiment: Experiment, examples: Output, anomalies: Output, ser
 
 def _analysis(experiment: Experiment, examples: Output, anomalies: Output, servable: Output, infra: Node,
               inferrer: Node, title: str, prefix: str) -> list[Node]:
-  """What its uncertainties are worth, which takes calibration images; the last node says it."""
+  """What its uncertainties are worth, which takes calibration images; changed X-rays come last."""
   split, truth, blessing = experiment.evaluate.split, experiment.train.truth, infra['blessing']
   inferrer_calibration = bulk_inferrer(
       servable=servable, examples=examples, blessing=blessing, split='calibration',

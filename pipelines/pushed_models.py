@@ -10,7 +10,7 @@ IN_THE_BOX = pathlib.Path(__file__).parents[1] / 'saved_models/ensemble_isbi2015
 
 def title(folder: pathlib.Path) -> str:
   """What a version folder is called, for people."""
-  place = folder.absolute()
+  place = folder.resolve()
   numbered = place.name.isascii() and place.name.isdigit()
   return f'{place.parent.name}, version {place.name}' if numbered else place.name
 

@@ -54,7 +54,7 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   if folder:
     resolved = [experiments.judging(_SET.value, *data)]
   else:
-    resolved = [_resolved(experiments.resolve, name, len(names), data) for name in names]
+    resolved = experiments.resolve_all(names, _PRESET.value, _SET.value, *data)
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)
   with console.silent_stderr():
@@ -74,15 +74,6 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   made = [artifact for result in results.values() for artifact in result.outputs.values()]
   for line in summary.lines(made):
     print(line)
-
-
-def _resolved(resolve: Callable, name: str, models: int, data: tuple[str, str, int]):
-  try:
-    return resolve(name, _PRESET.value, _SET.value, *data)
-  except ConfigError as error:
-    if models == 1:
-      raise
-    raise ConfigError(f'{name}: {error}') from None  # --set is for all of them
 
 
 def main(argv: list[str]) -> int:

@@ -48,6 +48,9 @@ def figures(evaluation: dict) -> Iterator[str]:
   for truth, subsets in evaluation['results'].items():
     for subset, result in subsets.items():
       where = f'  against {truth}, {subset.replace("_", "-")} ({result["images"]} images): '
+      if result['mre_px'] is None:
+        yield f'{where}no landmark has a known truth'
+        continue
       if result['mre_mm'] is None:
         yield f'{where}MRE {result["mre_px"]:.1f} px (no spacing is known)'
         continue
@@ -64,9 +67,10 @@ def figures(evaluation: dict) -> Iterator[str]:
     named = found['gross_referred'] + found['gross_checked']
     yield (f'  refers {100 * found["referred"]:.1f} % of the images; of {found["gross"]} errors above '
            f'{DOUBTFUL_MM:g} mm {named} are of these or of landmarks to check')
-    if found['covered'] is not None:
-      yield (f'  circles hold {100 * found["covered"]:.1f} % of the truths, mean radius '
-             f'{found["mean_radius_mm"]:.2f} mm')
+  if evaluation['circles'] and evaluation['circles']['official']['points']:
+    found = evaluation['circles']['official']
+    radius = '' if found['mean_radius_mm'] is None else f', mean radius {found["mean_radius_mm"]:.2f} mm'
+    yield f'  circles hold {100 * found["coverage"]:.1f} % of the truths{radius}'
 
 
 def uncertainty(analysis: dict) -> Iterator[str]:

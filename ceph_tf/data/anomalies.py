@@ -127,7 +127,7 @@ def _place(point: np.ndarray) -> str:
 
 
 def count_anomalies(counts: Mapping[str, int], expected: Expected, trained: bool = True) -> list[Anomaly]:
-  """Empty splits, of which some may be so if nothing is `trained`, and numbers that are not the dataset's."""
+  """Splits without images (only what is `trained` needs those of training), and numbers not the dataset's."""
   found = []
   for split in ('train', 'validation') if trained else ():
     if not counts.get(split):

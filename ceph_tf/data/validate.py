@@ -41,7 +41,7 @@ def inspect(records: Iterable[Record], dataset: str, trained: bool = True) -> di
   Args:
     records: of all splits.
     dataset: name; decides what is expected.
-    trained: whether images to train on are.
+    trained: whether a network will be, which needs training and validation images.
 
   Returns:
     A dict ready for JSON: `dataset`, `anomalies` (dicts of `Anomaly`), `duplicates`

@@ -2,8 +2,7 @@
 
 Two warnings leave the model: `refer`, of a whole film, and `check`, of a landmark on any other film whose
 region has a radius above `DOUBTFUL_MM`. Both have a price, the films and landmarks that are looked at
-again, and a worth, the share of errors above `DOUBTFUL_MM` that they name. The regions themselves, circles
-here, promise to hold a share of the truths.
+again, and a worth, the share of errors above `DOUBTFUL_MM` that they name.
 """
 
 from collections.abc import Sequence
@@ -26,12 +25,10 @@ def alarms(image_id: Sequence[str], refer: np.ndarray, radius_mm: np.ndarray, er
     `referred`: share of films, NaN without one; `referred_ids`: which. `checked`: share of landmarks of
     the other films, likewise. `gross`: number of errors above `DOUBTFUL_MM`; `gross_referred`,
     `gross_checked`: how many of them are on referred films, and how many of the others are named.
-    `covered`: share of the truths inside their circles, `mean_radius_mm` of these circles; NaN without one.
   """
   refer = np.asarray(refer, bool)
   doubtful = (radius_mm > DOUBTFUL_MM) & ~refer[:, None]
   gross = error_mm > DOUBTFUL_MM
-  circles = np.isfinite(radius_mm) & np.isfinite(error_mm)
   return {
       'referred': float(refer.mean()) if refer.size else np.nan,
       'referred_ids': [name for name, one in zip(image_id, refer, strict=True) if one],
@@ -39,6 +36,4 @@ def alarms(image_id: Sequence[str], refer: np.ndarray, radius_mm: np.ndarray, er
       'gross': int(gross.sum()),
       'gross_referred': int((gross & refer[:, None]).sum()),
       'gross_checked': int((gross & doubtful).sum()),
-      'covered': float((error_mm <= radius_mm)[circles].mean()) if circles.any() else np.nan,
-      'mean_radius_mm': float(radius_mm[circles].mean()) if circles.any() else np.nan,
   }

@@ -5,7 +5,7 @@ figure that is unknown is null):
 
     schema_version      1
     title, split        what was evaluated; splits joined with '+' if several
-    truth               the truth the network was trained on; blessing uses it
+    truth               the truth the network was trained on, or that judges it; blessing uses it
     images              number of images; `images_without_spacing` of them have
                         no mm figures and count only in the `_px` figures
     spacing_mm          {min, max} of the known ones, or null
@@ -23,6 +23,8 @@ figure that is unknown is null):
     correlations        measure -> pearson_pooled, spearman_pooled, pearson_within,
                         spearman_within, with the errors against `truth`
     alarms              subset -> `alarms.alarms`, by the errors against `truth`; null without a policy
+    circles             subset -> points, coverage (share of the truths inside their circles, on referred
+                        images, too), mean_radius_mm; null where the model states no regions
     clinical            subset -> truth and `clinical.challenge`; null for other landmarks
 """
 
@@ -202,6 +204,7 @@ def evaluate(
           for name, measure in cases.measures.items()
       },
       'alarms': _alarms(cases, subsets, primary),
+      'circles': _circles(cases, subsets, primary),
   }
 
 
@@ -248,6 +251,21 @@ def _alarms(cases: Cases, subsets: dict[str, np.ndarray], truth: str) -> dict | 
   return {name: alarms.alarms(np.array(cases.image_id)[rows].tolist(), cases.refer[rows], radius_mm[rows],
                               error_mm[rows])
           for name, rows in subsets.items()}
+
+
+def _circles(cases: Cases, subsets: dict[str, np.ndarray], truth: str) -> dict | None:
+  if cases.region_radius_px is None:
+    return None
+  error_px = metrics.radial_error_px(cases.points_px, cases.truths_px[truth])
+  radius_mm = cases.region_radius_px * cases.spacing_mm[:, None]
+  known = np.isfinite(error_px) & np.isfinite(cases.region_radius_px)
+
+  def of(rows):
+    inside, radii = (error_px <= cases.region_radius_px)[rows][known[rows]], radius_mm[rows][known[rows]]
+    radii = radii[np.isfinite(radii)]
+    return {'points': inside.size, 'coverage': float(inside.mean()) if inside.size else np.nan,
+            'mean_radius_mm': float(radii.mean()) if radii.size else np.nan}
+  return {name: of(rows) for name, rows in subsets.items()}
 
 
 def bless(evaluation: dict, cfg: EvaluateConfig) -> dict:

@@ -70,6 +70,8 @@ def render(
     parts += ['<h2>Uncertainty and error</h2>', _correlations(evaluation['correlations'])]
   if evaluation['alarms']:
     parts += ['<h2>Warnings</h2>', _alarms(evaluation['alarms'])]
+  if evaluation['circles']:
+    parts += ['<h2>Circles</h2>', _circles(evaluation['circles'])]
   for subset, found in (evaluation.get('clinical') or {}).items():
     parts += [f'<h2>Clinical measurements, {_SUBSETS[subset]}</h2>', _clinical(found)]
   if charts:
@@ -222,16 +224,23 @@ def _correlations(measures: dict) -> str:
 def _alarms(found: dict) -> str:
   counts = ('gross', 'gross_referred', 'gross_checked')
   rows = [('', [_SUBSETS[subset], percent(row['referred']), percent(row['checked']),
-                *(str(row[name]) for name in counts), percent(row['covered']), number(row['mean_radius_mm']),
-                _first(row['referred_ids'])])
+                *(str(row[name]) for name in counts), _first(row['referred_ids'])])
           for subset, row in found.items()]
   above = f'{alarms.DOUBTFUL_MM:g}\N{NO-BREAK SPACE}mm'
   head = ['Images', 'referred (%)', 'landmarks of the others to check (%)', f'errors above {above}',
-          'of these on referred images', 'to check', 'truths inside their circles (%)', 'mean radius (mm)',
-          'referred']
+          'of these on referred images', 'to check', 'referred']
   return table(head, rows) + (
       '<p class="note">An image is referred by the policy of the model; a landmark of another image is to be '
       f'checked if its circle has a radius above {above}. Other errors come without a warning.</p>')
+
+
+def _circles(found: dict) -> str:
+  rows = [('', [_SUBSETS[subset], str(row['points']), percent(row['coverage']),
+                number(row['mean_radius_mm'])])
+          for subset, row in found.items()]
+  return table(['Images', 'points', 'truths inside their circles (%)', 'mean radius (mm)'], rows) + (
+      '<p class="note">The model states 90 % unless its calibration says otherwise. Referred images count, '
+      'too.</p>')
 
 
 def _first(names: list[str], shown: int = 10) -> str:

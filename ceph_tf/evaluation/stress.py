@@ -122,7 +122,9 @@ def elastic(predictions: Mapping[str, np.ndarray]) -> dict:
 def rotation(predictions: Mapping[str, np.ndarray]) -> dict:
   """The experiment with a turning head."""
   level, error = predictions['level'], error_mm(predictions)
-  measures = measures_of(predictions) | {'ood_score': predictions['ood_score']}
+  measures = measures_of(predictions)
+  if 'ood_score' in predictions:
+    measures['ood_score'] = predictions['ood_score']
   found = {name: {'value': value.tolist(), **correlation(np.abs(level), value)}
            for name, value in measures.items() if analyze.status(value)['status'] == 'used'}
   known = np.isfinite(error).any()

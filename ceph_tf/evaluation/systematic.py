@@ -48,9 +48,10 @@ def random_error_mm(error_mm: np.ndarray, patient_ids: Sequence[str]) -> np.ndar
     raise ValueError(f'errors {error_mm.shape}, {len(patient_ids)} patient ids: must be [N, L, 2] and N')
   names, patient = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
   total, count = _sums(error_mm)
-  mine = np.arange(len(names))[:, None] == patient  # [patients, N]
-  others = _ratio(total.sum(0) - np.einsum('pn,nld->pld', mine, total),
-                  (count.sum(0) - mine @ count)[..., None])
+  own_total, own_count = np.zeros((len(names), *total.shape[1:])), np.zeros((len(names), count.shape[1]))
+  np.add.at(own_total, patient, total)
+  np.add.at(own_count, patient, count)
+  others = _ratio(total.sum(0) - own_total, (count.sum(0) - own_count)[..., None])
   return np.linalg.norm(error_mm - others[patient], axis=-1)
 
 

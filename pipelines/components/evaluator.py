@@ -40,7 +40,7 @@ def evaluator(
       `per_landmark.csv`, `report.html`, `figures/*.png`, `logs/` for TensorBoard.
     blessing: `blessing.json`: `blessed`, `reasons`.
     cfg: split, number of resamples and overlays, thresholds of the blessing.
-    truth: the truth the network was trained on.
+    truth: the truth the network was trained on, or that it is to be judged by.
     title: model and preset, for people.
     seed: of the bootstrap.
     context: tells the configuration shown in the report.

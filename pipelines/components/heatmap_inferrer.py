@@ -30,7 +30,7 @@ def heatmap_inferrer(servable: In[ServableModel], examples: In[Examples], blessi
       missing or outside; `pixel_mm2` [N]. Of a servable that tempers its heatmaps also
       `temperature` [N, L], and as they were before, `truth_score_before`, `log_density_before`.
     split: of the examples.
-    truth: the truth the network was trained on.
+    truth: the truth the network was trained on, or that it is to be judged by.
     context: names the progress bar.
 
   Raises:

@@ -1,8 +1,10 @@
 """importer: a SavedModel that was made elsewhere enters the pipeline, to be judged on new examples."""
 
+import json
 import pathlib
 import shutil
 
+from ceph_tf.config import DataConfig
 from ceph_tf.data import examples as example_files
 from ceph_tf.data.records import DataError
 from ceph_tf.serving import saved_model as pushed_model
@@ -10,27 +12,57 @@ from pipelines import digests
 from pipelines.artifacts import Examples, ServableModel
 from pipelines.dsl import In, Out, component
 
+_SIGNATURES = ('serving_default', 'predict_image', 'mean_heatmap')
+_DIVISION = ('validation_images', 'calibration_images', 'phantom_images')
 
-def _content(saved_model: str) -> str:
+
+def _content(saved_model: str, **_) -> str:
   return digests.tree_digest(pathlib.Path(saved_model))
 
 
 @component(external=_content)
-def importer(examples: In[Examples], servable: Out[ServableModel], *, saved_model: str):
+def importer(examples: In[Examples], servable: Out[ServableModel], *, saved_model: str, data: DataConfig,
+             seed: int):
   """Copies the SavedModel, so that what is judged stays what it was.
 
   Args:
     examples: that it will be asked about.
     servable: the copy.
     saved_model: the folder with `saved_model.pb`.
+    data, seed: of the examples.
 
   Raises:
-    DataError: it cannot be loaded, is none of ours, or knows other landmarks than the examples.
+    DataError: it cannot be loaded, is none of ours, knows other landmarks than the examples, or was trained
+      on films that calibrate here.
   """
   folder = pathlib.Path(saved_model)
   wanted = example_files.read_schema(examples.path)['landmark_names']
-  knows = pushed_model.load(folder).landmarks
-  if list(knows) != wanted:
-    raise DataError(f'{folder} finds {len(knows)} landmarks ({", ".join(knows[:3])}, ...), the examples have '
+  model = pushed_model.load(folder)
+  names, signatures = model.landmarks, model.loaded.signatures
+  if missing := [name for name in _SIGNATURES if name not in signatures]:
+    raise DataError(f'{folder} cannot be judged: it has no signature {", ".join(missing)}')
+  if 'samples_px' not in signatures['serving_default'].structured_outputs:
+    raise DataError(f'{folder} cannot be judged: it does not answer with samples_px')
+  if list(names) != wanted:
+    raise DataError(f'{folder} finds {len(names)} landmarks ({", ".join(names[:3])}, ...), the examples have '
                     f'{len(wanted)} ({", ".join(wanted[:3])}, ...); they must be the same in the same order')
+  if data.calibration_images:
+    _check_division(folder, data, seed)
   shutil.copytree(folder, servable.saved_model)
+
+
+def _check_division(folder: pathlib.Path, data: DataConfig, seed: int) -> None:
+  """Raises `DataError` if the model was trained on another division of the same training images."""
+  lineage = folder / 'lineage.json'
+  if data.dataset == 'csv' or not lineage.is_file():  # own images are divided by their table
+    return
+  for execution in json.loads(lineage.read_text('utf-8')):
+    if execution['component'] != 'example_gen' or execution['params']['cfg']['dataset'] != data.dataset:
+      continue
+    cfg = execution['params']['cfg']
+    taught = {'seed': execution['params']['seed']} | {f'data.{name}': cfg[name] for name in _DIVISION}
+    asked = {'seed': seed} | {f'data.{name}': getattr(data, name) for name in _DIVISION}
+    if taught != asked:
+      meant = ', '.join(f'{name}={value}' for name, value in taught.items() if value != asked[name])
+      raise DataError(f'{folder} was trained on {data.dataset} with {meant}: with other values it would be '
+                      'calibrated on images it was trained on; or set data.calibration_images=0')

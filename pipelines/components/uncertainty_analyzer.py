@@ -56,7 +56,7 @@ def uncertainty_analyzer(
       whether the images are like the calibration images.
     cfg: coverage, bins, resamples, gross errors.
     split: what `predictions` are of.
-    truth: the truth the network was trained on.
+    truth: the truth the network was trained on, or that it is to be judged by.
     title: model and preset, for people.
     seed: of the bootstrap.
 

@@ -16,6 +16,8 @@ from pipelines.experiments.presets import PRESETS
 
 ALL = 'all'  # trains and compares these three, as the thesis does
 COMPARED = ('baseline', 'mc_dropout', 'ensemble')
+# The fields, or their beginnings, that matter where a SavedModel is judged.
+_JUDGING = ('data.', 'validate.', 'evaluate.', 'analyze.', 'stress.', 'train.truth')
 
 
 def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, data_dir: str,
@@ -55,10 +57,32 @@ def resolve(model: str, preset: str, overrides: Sequence[str], dataset: str, dat
                                  *fields.get(preset, []), *overrides])
 
 
+def resolve_all(models: Sequence[str], preset: str, overrides: Sequence[str], dataset: str, data_dir: str,
+                seed: int) -> list[Experiment]:
+  """`resolve` of each of several models; an error names the model."""
+  experiments = []
+  for model in models:
+    try:
+      experiments.append(resolve(model, preset, overrides, dataset, data_dir, seed))
+    except ConfigError as error:
+      if len(models) == 1:
+        raise
+      raise ConfigError(f'{model}: {error}') from None  # the overrides are for all of them
+  return experiments
+
+
 def judging(overrides: Sequence[str], dataset: str, data_dir: str, seed: int) -> Experiment:
-  """The configuration of a run that trains nothing; arguments as for `resolve`, which says what it raises."""
+  """The configuration of a run that judges a SavedModel and trains nothing.
+
+  Args, Raises: as for `resolve`; also a `ConfigError` for an override that would change nothing.
+  """
+  for assignment in overrides:
+    field = assignment.partition('=')[0].strip()
+    if not field.startswith(_JUDGING) or field == 'data.test_fraction':
+      raise ConfigError(f'--set {assignment}: nothing is trained; allowed are {", ".join(_JUDGING)}')
   fields = JUDGED_FIELDS.get(_dataset(dataset, data_dir), [])
-  return resolve('baseline', 'default', ['name=imported', *fields, *overrides], dataset, data_dir, seed)
+  return resolve('baseline', 'default', ['name=imported', 'data.test_fraction=1', *fields, *overrides],
+                 dataset, data_dir, seed)
 
 
 def _dataset(dataset: str, data_dir: str) -> str:

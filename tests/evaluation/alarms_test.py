@@ -17,8 +17,6 @@ def test_prices_and_worths_by_hand():
       'checked': pytest.approx(1 / 6),  # of three films of two landmarks, b's first; a radius of 4 mm is none
       'gross': 5,  # an error of 4 mm is none
       'gross_referred': 2,
-      'covered': pytest.approx(2 / 6),  # a's first and d's second, of those with a circle and an error
-      'mean_radius_mm': pytest.approx((9 + 1 + 4.1 + 2 + 4 + 3) / 6),
       'gross_checked': 1}  # b's first; both of c come without a warning
 
 
@@ -36,4 +34,3 @@ def test_of_no_film_no_share_is_known():
 def test_without_regions_only_films_are_named():
   found = alarms.alarms(IDS, REFER, np.full((4, 2), np.nan), ERROR_MM)
   assert (found['checked'], found['gross_referred'], found['gross_checked']) == (0, 2, 0)
-  assert np.isnan(found['covered']) and np.isnan(found['mean_radius_mm'])

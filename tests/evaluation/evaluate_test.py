@@ -110,11 +110,21 @@ def test_warnings_are_counted_in_mm_in_each_subset_against_the_truth():
   arrays |= {'refer': np.array([False, True]), 'region_radius_px': np.array([[5.0, 3.0], [9, 9]])}
   found = run(rows, arrays, leak_free={'b'}, truth='senior')['alarms']  # b is 6 mm off, a 3 mm
   assert found['official'] == {'referred': 0.5, 'referred_ids': ['a'], 'checked': 0.5, 'gross': 2,
-                               'gross_referred': 0, 'gross_checked': 1, 'covered': 0.5,
-                               'mean_radius_mm': 4.25}
+                               'gross_referred': 0, 'gross_checked': 1}
   assert found['leak_free']['referred_ids'] == [] and found['leak_free']['gross'] == 2
   del arrays['region_radius_px']
   assert run(rows, arrays, truth='senior')['alarms']['official']['gross_checked'] == 0
+
+
+def test_circles_are_counted_whatever_is_known_of_the_spacing():
+  rows, arrays = [record('a', spacing=np.nan), record('b', spacing=0.5)], predictions(['a', 'b'])
+  assert run(rows, arrays)['circles'] is None
+  arrays['region_radius_px'] = np.array([[6.1, 5], [7, np.nan]])  # points are 6 px off the senior's
+  found = run(rows, arrays, leak_free={'b'}, truth='senior')['circles']
+  assert found['official'] == pytest.approx({'points': 3, 'coverage': 2 / 3, 'mean_radius_mm': 3.5})
+  assert found['leak_free'] == {'points': 1, 'coverage': 1, 'mean_radius_mm': 3.5}
+  none = run(rows[:1], predictions(['a']) | {'region_radius_px': np.full((1, 2), np.nan)})['circles']
+  assert none['official']['points'] == 0 and np.isnan(none['official']['coverage'])
 
 
 def test_missing_landmarks_are_counted_and_take_no_part():

@@ -103,14 +103,21 @@ def test_warnings_have_a_row_per_subset_and_name_a_few_films():
   found = figures([record('a'), record('b')])
   assert 'Warnings' not in render(found)  # without a policy
   row = {'referred': 0.5, 'referred_ids': [f'<{i}>' for i in range(11)], 'checked': 0.25, 'gross': 7,
-         'gross_referred': 4, 'gross_checked': 2, 'covered': 0.9, 'mean_radius_mm': None}
+         'gross_referred': 4, 'gross_checked': 2,}
   other = row | {'checked': None, 'referred_ids': ['x']}
   text = render(found | {'alarms': {'official': row, 'leak_free': other}})
-  assert ('<td>official</td><td>50.0</td><td>25.0</td><td>7</td><td>4</td><td>2</td><td>90.0</td><td>–</td>'
-          '<td>&lt;0&gt;, &lt;1&gt;') in text
+  assert ('<td>official</td><td>50.0</td><td>25.0</td><td>7</td><td>4</td><td>2</td><td>&lt;0&gt;, &lt;1&gt;'
+          in text)
   assert '&lt;9&gt;, ...' in text and '&lt;10&gt;' not in text
-  assert ('<td>leak-free</td><td>50.0</td><td>–</td><td>7</td><td>4</td><td>2</td><td>90.0</td><td>–</td>'
-          '<td>x</td>') in text
+  assert '<td>leak-free</td><td>50.0</td><td>–</td><td>7</td><td>4</td><td>2</td><td>x</td>' in text
+
+
+def test_circles_have_a_row_per_subset():
+  found = figures([record('a'), record('b')])
+  assert 'Circles' not in render(found)  # the model states no regions
+  row = {'points': 4, 'coverage': 0.875, 'mean_radius_mm': np.nan}
+  text = render(found | {'circles': {'official': row}})
+  assert '<td>official</td><td>4</td><td>87.5</td><td>–</td>' in text
 
 
 def test_unknown_figures_are_dashes_and_explained():

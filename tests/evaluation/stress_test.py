@@ -113,6 +113,11 @@ def test_rotation_correlates_with_the_absolute_angle():
 
 def test_without_truth_there_is_no_error():
   assert stress.rotation(rotation())['error_mm'] is None
+
+
+def test_a_model_without_an_ood_score_is_judged_by_its_other_measures():
+  uncalibrated = {name: value for name, value in rotation().items() if name != 'ood_score'}
+  assert set(stress.rotation(uncalibrated)['measures']) == {'spread_mm', 'mha'}
   unknown = elastic()
   unknown['truth_px'] = unknown['truth_px'] * np.nan
   found = evaluate.plain(stress.elastic(unknown))

@@ -6,9 +6,12 @@ integers), and if wanted `patient` (default: every image is a patient) and `spli
 (train, validation, calibration or test). A landmark with empty x and y, or without
 a row, is missing. The CSV is `landmarks.csv`, or the only CSV of the folder.
 
-Without `split`, `data.test_fraction` of the patients is taken for testing. Unless the column
-marks validation or calibration images, both are taken out of the training images; where nothing is
-to be trained (`data.test_fraction=1`) the latter are taken out of the test images.
+Without `split`, `data.test_fraction` of the images, whole patients of them, are taken for testing. Unless
+the column marks validation or calibration images, both are taken out of the training images.
+
+Where nothing is to be trained (`data.test_fraction=1`) all images test but those that the column marks
+otherwise. Training and validation images are left out then, and calibration images, unless there are
+some, are taken out of the test images.
 """
 
 import csv
@@ -170,10 +173,13 @@ def divide(images: dict[str, dict[str, str]], cfg: DataConfig, seed: int,
     wanted = max(1, round(cfg.test_fraction * len(images)))
     division = splits.take(patients.values(), {'test': wanted}, 'train', seed)
   else:
-    division = splits.take(patients.values(), {'calibration': cfg.calibration_images}, 'test', seed)
+    division = dict.fromkeys(patients.values(), 'test')
+  source = 'train' if trained else 'test'
+  rest = [patient for patient in patients.values() if division[patient] == source]
   if trained and not {'validation', 'calibration'} & set(division.values()):
-    training = [patient for patient in patients.values() if division[patient] == 'train']
-    division |= splits.assign(training, cfg.validation_images, cfg.calibration_images, seed)
+    division |= splits.assign(rest, cfg.validation_images, cfg.calibration_images, seed)
+  elif not trained and 'calibration' not in division.values():
+    division |= splits.take(rest, {'calibration': cfg.calibration_images}, source, seed)
   for split in ('train', 'validation') if trained else ():
     if split not in division.values():
       raise DataError(f'{where}: no image has split={split}')
@@ -213,4 +219,5 @@ def records(cfg: DataConfig, seed: int) -> Iterator[Record]:
                       'every image of the folder needs its landmarks')
   division = divide({name: image.facts for name, image in images.items()}, cfg, seed, str(table))
   for name, image in images.items():
-    yield _record(folder / name, name, image, division[name], str(table))
+    if cfg.test_fraction < 1 or division[name] in ('calibration', 'test'):
+      yield _record(folder / name, name, image, division[name], str(table))

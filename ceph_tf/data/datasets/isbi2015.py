@@ -106,13 +106,15 @@ def _record(path: pathlib.Path, annotations: pathlib.Path, split: str) -> Record
 
 
 def records(cfg: DataConfig, seed: int) -> Iterator[Record]:
-  """Yields the training images (divided into three splits), Test1, and Test2 if present.
+  """Yields the training images (divided into three splits), Test1, and Test2.
+
+  Test2 may be missing, and where nothing is trained or calibrates, any of the three.
 
   Reads one image at a time. Files are opened and their headers read; whether an
   image decodes to its last row is found by `validate`.
 
   Args:
-    cfg: `data_dir`, `validation_images`, `calibration_images`.
+    cfg: `data_dir`, `validation_images`, `calibration_images`, `test_fraction`.
     seed: of the division of the training images.
 
   Raises:
@@ -124,9 +126,12 @@ def records(cfg: DataConfig, seed: int) -> Iterator[Record]:
     if not (annotations / f'400_{truth}').is_dir():
       raise DataError(f'{annotations / f"400_{truth}"}: no such folder; '
                       'it should hold the annotations')
+  needed = ('train', 'test1') if cfg.test_fraction < 1 or cfg.calibration_images else ()
   images = {split: image_paths(folder / 'RawImage' / name) for split, name in FOLDERS.items()
-            if split != 'test2' or (folder / 'RawImage' / name).is_dir()}
-  division = splits.assign(images['train'], cfg.validation_images, cfg.calibration_images, seed)
+            if split in needed or (folder / 'RawImage' / name).is_dir()}
+  division = {}
+  if 'train' in images:
+    division = splits.assign(images['train'], cfg.validation_images, cfg.calibration_images, seed)
   for split, paths in images.items():
     for stem, path in paths.items():
       yield _record(path, annotations, division[stem] if split == 'train' else split)

@@ -39,7 +39,7 @@ def take(patient_ids: Iterable[str], wanted: dict[str, int], rest: str,
       asked = ', '.join(f'{value} images for {key}' for key, value in wanted.items())
       raise DataError(f'too few patients: {asked} and at least one patient for {rest} are wanted, '
                       f'but there are {len(patients)} patients with {sum(images.values())} images '
-                      '(settings: data.validation_images, data.calibration_images)')
+                      '(settings: data.validation_images, data.calibration_images, data.test_fraction)')
   return result | dict.fromkeys(order, rest)
 
 

@@ -95,9 +95,16 @@ def test_where_nothing_is_trained_all_test_but_those_that_calibrate(tmp_path):
 
 def test_where_nothing_is_trained_a_table_needs_test_images_alone(tmp_path):
   write(tmp_path, rows(extra=lambda i: ',test' if i else ',calibration'), HEADER + ',split')
-  assert counts(read(tmp_path, test_fraction=1)) == {'test': 9, 'calibration': 1}
+  assert counts(read(tmp_path, test_fraction=1, calibration_images=5)) == {'test': 9, 'calibration': 1}
   with pytest.raises(records.DataError, match='no image has split=train'):
     read(tmp_path)
+
+
+def test_where_nothing_is_trained_images_marked_for_it_are_left_out(tmp_path):
+  given = ['train', 'validation'] * 2 + ['test'] * 6
+  write(tmp_path, rows(extra=lambda i: ',' + given[i]), HEADER + ',split')
+  assert counts(read(tmp_path, test_fraction=1, calibration_images=0)) == {'test': 6}
+  assert counts(read(tmp_path, test_fraction=1, calibration_images=2)) == {'test': 4, 'calibration': 2}
 
 
 def test_any_single_csv_and_a_byte_order_mark_will_do(tmp_path):

@@ -1,5 +1,6 @@
 import collections
 import dataclasses
+import shutil
 
 import cv2
 import numpy as np
@@ -35,9 +36,9 @@ def folder(tmp_path):
   return tmp_path
 
 
-def read(folder):
-  cfg = DataConfig(dataset='isbi2015', data_dir=str(folder), validation_images=1,
-                   calibration_images=1)
+def read(folder, **changes):
+  values = {'validation_images': 1, 'calibration_images': 1} | changes
+  cfg = DataConfig(dataset='isbi2015', data_dir=str(folder), **values)
   return list(isbi2015.records(cfg, 0))
 
 
@@ -54,6 +55,14 @@ def test_all_formats_are_read(folder):
     assert (record.height_px, record.width_px, record.spacing_mm) == (80, 60, 0.1)
     assert list(record.points_px) == ['senior', 'junior']
     np.testing.assert_array_equal(record.points_px['junior'][18], [28, 56])
+
+
+def test_training_images_may_be_missing_where_nothing_is_trained_or_calibrates(folder):
+  shutil.rmtree(folder / 'RawImage/TrainingData')
+  assert [r.split for r in read(folder, test_fraction=1, calibration_images=0)] == ['test1', 'test1']
+  for changes in ({'test_fraction': 1}, {'calibration_images': 0}):
+    with pytest.raises(records.DataError, match='TrainingData: no such folder'):
+      read(folder, **changes)
 
 
 def test_a_folder_above_and_files_without_classes_do_as_well(folder):

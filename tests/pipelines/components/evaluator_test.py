@@ -113,6 +113,7 @@ def test_the_summary_says_what_a_calibrated_model_warns_of(run):
                       region_radius_px=np.tile([3.0] + 18 * [1.0], (2, 1)))
   assert ('  refers 50.0 % of the images; of 38 errors above 4 mm 20 are of these or of landmarks to check'
           in summary.lines([evaluation]))
+  assert '  circles hold 5.3 % of the truths, mean radius 2.21 mm' in summary.lines([evaluation])
   assert '<h2>Warnings</h2>' in evaluation.report.read_text('utf-8')
 
 

@@ -1,10 +1,13 @@
 """A SavedModel enters the pipeline: whole, and only if it fits the examples."""
 
+import dataclasses
 import json
 import shutil
 
 import pytest
+import tensorflow as tf
 
+from ceph_tf.config import DataConfig
 from ceph_tf.data.records import LANDMARKS, DataError
 from pipelines import artifacts, digests
 from pipelines.components.importer import importer
@@ -15,11 +18,19 @@ def folder(tiny_models, tmp_path):
   return shutil.copytree(tiny_models / 'tiny' / '1', tmp_path / 'tiny')
 
 
-def imported(folder, examples, tmp_path):
+def imported(folder, examples, tmp_path, seed=0, **data):
   servable = artifacts.ServableModel(tmp_path / 'out')
   servable.path.mkdir()
-  importer.function(examples=examples, servable=servable, saved_model=str(folder))
+  importer.function(examples=examples, servable=servable, saved_model=str(folder), data=DataConfig(**data),
+                    seed=seed)
   return servable
+
+
+def trained_on(folder, seed=0, **data):
+  cfg = dataclasses.asdict(DataConfig(**data))
+  (folder / 'lineage.json').write_text(json.dumps([
+      {'component': 'trainer', 'params': {}},
+      {'component': 'example_gen', 'params': {'cfg': cfg, 'seed': seed}}]))
 
 
 def test_the_copy_is_whole(folder, examples, tmp_path):
@@ -47,3 +58,30 @@ def test_a_damaged_model_is_refused(folder, examples, tmp_path):
   (folder / 'saved_model.pb').write_bytes(b'no protocol buffer')
   with pytest.raises(DataError, match='holds no SavedModel that can be loaded'):
     imported(folder, examples, tmp_path)
+
+
+def test_a_model_without_heatmaps_is_refused(folder, examples, tmp_path):
+  loaded = tf.saved_model.load(str(folder))
+  poorer = tmp_path / 'poorer'
+  kept = {name: loaded.signatures[name] for name in ('serving_default', 'predict_image')}
+  tf.saved_model.save(loaded, str(poorer), kept)
+  with pytest.raises(DataError, match='cannot be judged: it has no signature mean_heatmap'):
+    imported(poorer, examples, tmp_path)
+
+
+@pytest.mark.parametrize('seed,data,message', [
+    (1, {}, 'seed=0'), (0, {'calibration_images': 21}, r'data\.calibration_images=20'),
+    (0, {'validation_images': 5, 'phantom_images': 9},
+     r'data\.validation_images=15, data\.phantom_images=150')])
+def test_images_that_trained_the_model_cannot_calibrate(folder, examples, tmp_path, seed, data, message):
+  trained_on(folder)
+  with pytest.raises(DataError, match=f'was trained on phantom with {message}: .* it was trained on'):
+    imported(folder, examples, tmp_path, seed, **data)
+
+
+@pytest.mark.parametrize('seed,data', [
+    (0, {}), (1, {'calibration_images': 0}), (1, {'dataset': 'csv'}), (1, {'dataset': 'isbi2015'}),
+    (0, {'phantom_test_images': 1, 'shards': 3, 'test_fraction': 1.0})])
+def test_images_that_it_has_never_seen_can(folder, examples, tmp_path, seed, data):
+  trained_on(folder)
+  assert imported(folder, examples, tmp_path, seed, **data).calibrated

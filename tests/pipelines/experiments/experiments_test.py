@@ -4,7 +4,8 @@ import itertools
 import pytest
 
 from ceph_tf.config import ConfigError
-from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, judging, resolve
+from pipelines import pipeline
+from pipelines.experiments import DATASETS, EXPERIMENTS, PRESETS, judging, resolve, resolve_all
 
 TWO_LOOKS = ('baseline', 'mc_dropout', 'ensemble', 'views', 'distilled')
 NOT_OF_THE_THESIS = ('distilled', 'swa')
@@ -98,6 +99,36 @@ def test_where_a_model_is_judged_own_images_test_it():
   own = judging([], 'csv', '/data', 0)
   assert (own.data.test_fraction, own.data.calibration_images, own.evaluate.split) == (1, 0, 'test')
   assert judging(['data.calibration_images=9'], 'csv', '/data', 0).data.calibration_images == 9
-  films = judging([], '', '/data', 3)
-  assert films.data == resolve('baseline', 'default', [], '', '/data', 3).data  # the same calibration films
+  films = judging(['train.truth=mean', 'stress.images=0'], '', '/data', 3)
+  trained = resolve('baseline', 'default', ['data.test_fraction=1'], '', '/data', 3)
+  assert films.data == trained.data  # the same calibration films
   assert (films.evaluate.split, films.train.truth) == ('test1', 'mean')
+
+
+def test_an_error_of_one_of_several_models_names_it():
+  names = ['ensemble', 'views']
+  assert [one.name for one in resolve_all(names, 'default', [], '', '', 0)] == names
+  with pytest.raises(ConfigError, match='^baseline: sampler.num_samples=3: allowed is 1 when'):
+    resolve_all(['ensemble', 'baseline'], 'default', ['sampler.num_samples=3'], '', '', 0)
+  with pytest.raises(ConfigError, match='^sampler.num_samples=3: allowed is 1 when'):
+    resolve_all(['baseline'], 'default', ['sampler.num_samples=3'], '', '', 0)
+
+
+@pytest.mark.parametrize('field', [
+    'train.epochs=2', 'input.height=64', 'sampler.num_samples=3', 'refine.scale=2', 'data.test_fraction=0.5',
+    'serving_precision=float32'])
+def test_what_changes_nothing_where_a_model_is_judged_is_refused(field):
+  with pytest.raises(ConfigError, match=f'--set {field}: nothing is trained; allowed are data., '):
+    judging([field], '', '', 0)
+
+
+def test_a_model_is_judged_by_the_nodes_that_follow_an_export():
+  def names(*overrides):
+    return [node.name for node in pipeline.build_imported(judging(list(overrides), '', '/data', 0), '/model')]
+  short = ['example_gen', 'example_validator', 'importer', 'infra_validator', 'bulk_inferrer',
+           'evaluator']
+  assert names('data.calibration_images=0') == short
+  assert names('stress.images=0') == [
+      *short, 'bulk_inferrer_calibration', 'heatmap_inferrer_test1', 'heatmap_inferrer_calibration',
+      'uncertainty_analyzer']
+  assert names()[-1] == 'stress_analyzer'
