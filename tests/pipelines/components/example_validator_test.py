@@ -14,13 +14,13 @@ from pipelines.components.example_validator import example_validator
 @pytest.fixture
 def validated(tmp_path):
   """Writes records, validates them, and returns the report."""
-  def run(records, cfg=None, split='test'):
+  def run(records, cfg=None, split='test', **trained):
     (tmp_path / 'in').mkdir()
     (tmp_path / 'out').mkdir()
     example_files.write(records, tmp_path / 'in', 2, 'phantom')
     output = Anomalies(tmp_path / 'out')
     example_validator.function(Examples(tmp_path / 'in'), output, cfg=cfg or ValidateConfig(),
-                               dataset='phantom', split=split)
+                               dataset='phantom', split=split, **trained)
     return output.read()
   return run
 
@@ -35,6 +35,16 @@ def test_good_examples_pass(validated, phantom_records):
   assert report['anomalies'] == report['duplicates'] == []
   assert report['counts'] == {'train': 8, 'validation': 1, 'calibration': 1, 'test': 2}
   assert report['policy'] == {'leaks': 'stop', 'points': 'stop', 'images': 'stop'}
+
+
+def test_images_to_train_on_are_needed_where_something_is_trained(validated, phantom_records):
+  with pytest.raises(DataError, match='wrong_count: train: no images'):
+    validated([record for record in phantom_records if record.split == 'test'])
+
+
+def test_images_that_test_are_enough_where_nothing_is_trained(validated, phantom_records):
+  tests = [record for record in phantom_records if record.split == 'test']
+  assert validated(tests, trained=False)['anomalies'] == []
 
 
 def test_a_leak_stops(validated, phantom_records):
