@@ -56,12 +56,16 @@ def _check_division(folder: pathlib.Path, data: DataConfig, seed: int) -> None:
   lineage = folder / 'lineage.json'
   if data.dataset == 'csv' or not lineage.is_file():  # own images are divided by their table
     return
-  for execution in json.loads(lineage.read_text('utf-8')):
-    if execution['component'] != 'example_gen' or execution['params']['cfg']['dataset'] != data.dataset:
-      continue
-    cfg = execution['params']['cfg']
-    taught = {'seed': execution['params']['seed']} | {f'data.{name}': cfg[name] for name in _DIVISION}
-    asked = {'seed': seed} | {f'data.{name}': getattr(data, name) for name in _DIVISION}
+  try:
+    made = [execution['params'] for execution in json.loads(lineage.read_text('utf-8'))
+            if execution['component'] == 'example_gen']
+    divisions = [{'seed': params['seed']} | {f'data.{name}': params['cfg'][name] for name in _DIVISION}
+                 for params in made if params['cfg']['dataset'] == data.dataset]
+  except (ValueError, KeyError, TypeError) as error:
+    raise DataError(f'{lineage} is damaged ({type(error).__name__}: {error}); without it nobody knows which '
+                    'images the model was trained on') from None
+  asked = {'seed': seed} | {f'data.{name}': getattr(data, name) for name in _DIVISION}
+  for taught in divisions:
     if taught != asked:
       meant = ', '.join(f'{name}={value}' for name, value in taught.items() if value != asked[name])
       raise DataError(f'{folder} was trained on {data.dataset} with {meant}: with other values it would be '

@@ -85,3 +85,12 @@ def test_images_that_trained_the_model_cannot_calibrate(folder, examples, tmp_pa
 def test_images_that_it_has_never_seen_can(folder, examples, tmp_path, seed, data):
   trained_on(folder)
   assert imported(folder, examples, tmp_path, seed, **data).calibrated
+
+
+@pytest.mark.parametrize('text', ['{', '[{"component": "example_gen", "params": {}}]', '[1]', '7'])
+def test_a_damaged_lineage_is_refused_where_it_matters(folder, examples, tmp_path, text):
+  (folder / 'lineage.json').write_text(text)
+  with pytest.raises(DataError, match='lineage.json is damaged'):
+    imported(folder, examples, tmp_path)
+  shutil.rmtree(tmp_path / 'out')
+  assert imported(folder, examples, tmp_path, calibration_images=0).calibrated
