@@ -73,6 +73,11 @@ class DataConfig:
     _check(64 <= self.phantom_size_px <= 4096, 'data.phantom_size_px', self.phantom_size_px, '64..4096')
     _check(1 <= self.shards <= 100, 'data.shards', self.shards, '1..100')
 
+  @property
+  def trained(self) -> bool:
+    """Whether a network is to be trained on the data."""
+    return self.test_fraction < 1
+
 
 @dataclasses.dataclass(frozen=True)
 class ValidateConfig:

@@ -50,7 +50,7 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
       after the training.
   """
   _check_volume(experiment)
-  if experiment.data.test_fraction == 1:
+  if not experiment.data.trained:
     raise ConfigError('data.test_fraction=1: allowed is less than 1, or --saved_model, which trains nothing')
   seed, sampler, title = experiment.seed, experiment.sampler, f'{experiment.name}, preset {experiment.preset}'
   if experiment.train.target_mre_mm:
@@ -102,7 +102,7 @@ def build_imported(experiment: Experiment, saved_model: str) -> list[Node]:
   gen = example_gen(cfg=experiment.data, seed=experiment.seed)
   examples = gen['examples']
   validator = example_validator(examples=examples, cfg=experiment.validate, dataset=experiment.data.dataset,
-                                split=experiment.evaluate.split, trained=experiment.data.test_fraction < 1)
+                                split=experiment.evaluate.split, trained=experiment.data.trained)
   anomalies = validator['anomalies']
   imported = importer(examples=examples, saved_model=saved_model, data=experiment.data, seed=experiment.seed)
   servable, title = imported['servable'], pushed_models.title(pathlib.Path(saved_model))

@@ -11,14 +11,16 @@ IN_THE_BOX = pathlib.Path(__file__).parents[1] / 'saved_models/ensemble_isbi2015
 def title(folder: pathlib.Path) -> str:
   """What a version folder is called, for people."""
   place = folder.resolve()
-  numbered = place.name.isascii() and place.name.isdigit()
-  return f'{place.parent.name}, version {place.name}' if numbered else place.name
+  return f'{place.parent.name}, version {place.name}' if _is_number(place.name) else place.name
 
 
 def versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
   """The versions in the folder of one model, by number."""
-  return {int(path.name): path for path in folder.iterdir()
-          if path.is_dir() and path.name.isascii() and path.name.isdigit()}
+  return {int(path.name): path for path in folder.iterdir() if path.is_dir() and _is_number(path.name)}
+
+
+def _is_number(name: str) -> bool:
+  return name.isascii() and name.isdigit()
 
 
 def newest_model(folder: pathlib.Path) -> pathlib.Path:

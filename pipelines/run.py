@@ -50,10 +50,10 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   with console.silent_stderr():
     from pipelines import experiments
   data = _DATASET.value, _DATA_DIR.value, _SEED.value
-  names = experiments.COMPARED if _MODEL.value == experiments.ALL else _MODEL.value.split(',')
   if folder:
     resolved = [experiments.judging(_SET.value, *data)]
   else:
+    names = experiments.COMPARED if _MODEL.value == experiments.ALL else _MODEL.value.split(',')
     resolved = experiments.resolve_all(names, _PRESET.value, _SET.value, *data)
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)

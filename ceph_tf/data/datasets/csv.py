@@ -159,7 +159,6 @@ def divide(images: dict[str, dict[str, str]], cfg: DataConfig, seed: int,
   Raises:
     DataError: a patient in two splits, no test images, or too few patients.
   """
-  trained = cfg.test_fraction < 1
   patients = {name: facts.get('patient') or name for name, facts in images.items()}
   if all('split' in facts for facts in images.values()):
     division = {}
@@ -169,18 +168,18 @@ def divide(images: dict[str, dict[str, str]], cfg: DataConfig, seed: int,
                         f'{division[patients[name]]} and {facts["split"]}; allowed is one')
     if 'test' not in division.values():
       raise DataError(f'{where}: no image has split=test')
-  elif trained:
+  elif cfg.trained:
     wanted = max(1, round(cfg.test_fraction * len(images)))
     division = splits.take(patients.values(), {'test': wanted}, 'train', seed)
   else:
     division = dict.fromkeys(patients.values(), 'test')
-  source = 'train' if trained else 'test'
+  source = 'train' if cfg.trained else 'test'
   rest = [patient for patient in patients.values() if division[patient] == source]
-  if trained and not {'validation', 'calibration'} & set(division.values()):
+  if cfg.trained and not {'validation', 'calibration'} & set(division.values()):
     division |= splits.assign(rest, cfg.validation_images, cfg.calibration_images, seed)
-  elif not trained and 'calibration' not in division.values():
+  elif not cfg.trained and 'calibration' not in division.values():
     division |= splits.take(rest, {'calibration': cfg.calibration_images}, source, seed)
-  for split in ('train', 'validation') if trained else ():
+  for split in ('train', 'validation') if cfg.trained else ():
     if split not in division.values():
       raise DataError(f'{where}: no image has split={split}')
   return {name: division[patient] for name, patient in patients.items()}
@@ -219,5 +218,5 @@ def records(cfg: DataConfig, seed: int) -> Iterator[Record]:
                       'every image of the folder needs its landmarks')
   division = divide({name: image.facts for name, image in images.items()}, cfg, seed, str(table))
   for name, image in images.items():
-    if cfg.test_fraction < 1 or division[name] in ('calibration', 'test'):
+    if cfg.trained or division[name] in ('calibration', 'test'):
       yield _record(folder / name, name, image, division[name], str(table))

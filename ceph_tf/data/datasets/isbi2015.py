@@ -126,7 +126,7 @@ def records(cfg: DataConfig, seed: int) -> Iterator[Record]:
     if not (annotations / f'400_{truth}').is_dir():
       raise DataError(f'{annotations / f"400_{truth}"}: no such folder; '
                       'it should hold the annotations')
-  needed = ('train', 'test1') if cfg.test_fraction < 1 or cfg.calibration_images else ()
+  needed = ('train', 'test1') if cfg.trained or cfg.calibration_images else ()
   images = {split: image_paths(folder / 'RawImage' / name) for split, name in FOLDERS.items()
             if split in needed or (folder / 'RawImage' / name).is_dir()}
   division = {}
