@@ -1,4 +1,4 @@
-"""What command lines share: flags, Ctrl-C, errors in one line, and no noise while TensorFlow loads."""
+"""What command lines share: flags, signals, errors in one line, and no noise while TensorFlow loads."""
 
 import contextlib
 import os
@@ -23,25 +23,50 @@ def silent_stderr() -> Iterator[None]:
     os.close(kept)
 
 
-class CtrlC:
-  """Remembers that Ctrl-C was pressed: TensorFlow may swallow it or make another error of it."""
+class Signals:
+  """Remembers Ctrl-C and SIGTERM, the Ctrl-C of machines: TensorFlow may swallow them or make another error of it."""
 
   def __init__(self):
-    self.pressed = False
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it is not
-      signal.signal(signal.SIGINT, self._press)
+    self.status = 0
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+      if signal.getsignal(number) is handler:  # in the background it is not
+        signal.signal(number, self._take)
 
-  def _press(self, *_) -> None:
-    self.pressed = True
+  def _take(self, number: int, _) -> None:
+    self.status = 128 + number
     raise KeyboardInterrupt
 
   def check(self) -> None:
     """Raises `KeyboardInterrupt` if the run should have ended."""
-    if self.pressed:
+    if self.status:
       raise KeyboardInterrupt
 
 
-def fail(error: Exception) -> None:
+def status_of(error: BaseException, signals: Signals, mistakes: tuple[type[Exception], ...], kept: str) -> int:
+  """The exit status after an error, said in one line on stderr.
+
+  Args:
+    error: what ended the command.
+    signals: the cause of it, if there was one.
+    mistakes: errors that the user can mend.
+    kept: what there is after an interruption, in words.
+
+  Raises:
+    BaseException: `error`, where it is a mistake of ours.
+  """
+  if signals.status or isinstance(error, KeyboardInterrupt):
+    print(f'\ninterrupted; {kept}', file=sys.stderr)
+    return signals.status or 128 + signal.SIGINT
+  if isinstance(error, BrokenPipeError):  # `| head` has read enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush fails again
+    return 128 + signal.SIGPIPE
+  if not isinstance(error, mistakes):
+    raise error
+  _say(error)
+  return 2
+
+
+def _say(error: BaseException) -> None:
   """Says what the user can mend, in one line, on stderr."""
   notes = ' '.join(f'({note})' for note in getattr(error, '__notes__', ()))
   line = ' '.join(f'error: {error} {notes}'.split())

@@ -7,7 +7,8 @@ that were answered. A refused image has a JSON file that says why, and its line 
 
 Exit status: 0 all images are answered; 1 a mistake of ours (with its traceback); 2 a mistake the user can
 mend, in one line: nothing was started, or an output cannot be written; 3 some or all images are refused;
-130 Ctrl-C. Every file in --out is whole at any time; after Ctrl-C the tables are missing or old.
+130 Ctrl-C, 143 SIGTERM, 141 nobody reads on (`| head`). Every file in --out is whole at any time; after a
+signal the tables are missing or old.
 """
 
 import os
@@ -34,7 +35,7 @@ _REPORT = flags.DEFINE_bool('report', False, 'Also write report.html, a page tha
 USER_ERRORS = (ConfigError, DataError, OSError)
 
 
-def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
+def predict(paths: list[str], signals: console.Signals) -> int:
   """Answers the images that the flags and paths describe; the exit status."""
   if not paths:
     raise ConfigError('no image: python -m pipelines.predict FILE_OR_FOLDER...')
@@ -56,19 +57,19 @@ def predict(paths: list[str], ctrl_c: console.CtrlC) -> int:
     raise ConfigError(f'--out={out}: nothing can be written there; allowed is a folder of yours')
   with console.silent_stderr():
     model = saved_model.load(folder)
-  ctrl_c.check()
+  signals.check()
   print(f'model: {model.name} ({intake.shown(folder)})', flush=True)
   outcomes = predictions.predict(sources, model, out, spacing_mm, _REPORT.value)
-  return _tell(_with_bar(outcomes, len(sources), ctrl_c), out)
+  return _tell(_with_bar(outcomes, len(sources), signals), out)
 
 
-def _with_bar(outcomes: Iterator, total: int, ctrl_c: console.CtrlC) -> Iterator:
+def _with_bar(outcomes: Iterator, total: int, signals: console.Signals) -> Iterator:
   with tqdm(total=total, desc='predict', unit='image', file=sys.stderr, dynamic_ncols=True,
             mininterval=0.1 if sys.stderr.isatty() else 10) as bar:
     for outcome in outcomes:
       bar.update()
       yield outcome
-      ctrl_c.check()
+      signals.check()
 
 
 def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
@@ -94,21 +95,16 @@ def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
 
 
 def main(argv: list[str]) -> int:
-  ctrl_c = console.CtrlC()
+  signals = console.Signals()
   sys.stdout.reconfigure(errors='backslashreplace')  # names may have letters that a terminal lacks
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
   logging.set_verbosity(logging.WARNING)
   try:
-    return predict(argv[1:], ctrl_c)
+    return predict(argv[1:], signals)
   except (Exception, KeyboardInterrupt) as error:
-    if ctrl_c.pressed or isinstance(error, KeyboardInterrupt):
-      print('\ninterrupted; what is written is whole, the tables are not', file=sys.stderr)
-      return 130
-    if not isinstance(error, USER_ERRORS):
-      raise
-    console.fail(error)
-    return 2
+    return console.status_of(error, signals, USER_ERRORS,
+                             'what is written is whole, the tables are not')
 
 
 def cli() -> None:

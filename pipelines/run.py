@@ -1,7 +1,8 @@
 """The command line: `python -m pipelines.run --model=mc_dropout`. Flags, and nothing but.
 
 Exit status: 0 done, 1 a mistake of ours (with its traceback), 2 a mistake the user
-can mend (one line), 130 Ctrl-C. Whatever was finished by then is kept.
+can mend (one line), 130 Ctrl-C, 143 SIGTERM, 141 nobody reads on (`| head`). Whatever was
+finished by then is kept.
 """
 
 import os
@@ -77,10 +78,10 @@ def run_pipeline(say: Callable[[str], None]) -> None:
 
 
 def main(argv: list[str]) -> int:
-  ctrl_c = console.CtrlC()
+  signals = console.Signals()
 
   def say(line):
-    ctrl_c.check()
+    signals.check()
     print(line, flush=True)
 
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
@@ -99,14 +100,8 @@ def main(argv: list[str]) -> int:
     else:
       run_pipeline(say)
   except (Exception, KeyboardInterrupt) as error:
-    if ctrl_c.pressed or isinstance(error, KeyboardInterrupt):
-      print('\ninterrupted; what is finished is kept, and the same command goes on from there',
-            file=sys.stderr)
-      return 130
-    if not isinstance(error, USER_ERRORS):
-      raise
-    console.fail(error)
-    return 2
+    return console.status_of(error, signals, USER_ERRORS,
+                             'what is finished is kept, and the same command goes on from there')
   return 0
 
 

@@ -103,7 +103,8 @@ def test_as_a_user_types_it(tmp_path, tiny_models, xray_files):
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_whole_files(tmp_path, tiny_models, xray_files):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_whole_files(tmp_path, tiny_models, xray_files, number):
   (tmp_path / 'in').mkdir()
   for k in range(200):
     (tmp_path / f'in/{k:03d}.png').write_bytes(xray_files.picture(seed=k))
@@ -112,9 +113,9 @@ def test_ctrl_c_leaves_whole_files(tmp_path, tiny_models, xray_files):
   while len(list(tmp_path.glob('predictions/*.json'))) < 3:
     assert process.poll() is None and time.monotonic() < limit
     time.sleep(0.05)
-  process.send_signal(signal.SIGINT)
+  process.send_signal(number)
   out, error = process.communicate(timeout=60)
-  assert process.returncode == 130 and 'interrupted' in error and 'Traceback' not in error
+  assert process.returncode == 128 + number and 'interrupted' in error and 'Traceback' not in error
   written = sorted(os.listdir(tmp_path / 'predictions'))
   assert all(not name.startswith('.') and name.endswith(('.json', '.png')) for name in written)
   for name in written:

@@ -142,16 +142,24 @@ def test_a_mistake_of_ours_shows_its_traceback(call):
 
 
 @pytest.mark.parametrize('model', ['slow', 'changed', 'swallowed'])
-def test_ctrl_c_ends_cleanly(start, call, tmp_path, model):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(start, call, tmp_path, model, number):
   process = start(f'--model={model}')
   while process.stdout.readline() != 'sleeping\n':
     assert process.poll() is None
-  process.send_signal(signal.SIGINT)
+  process.send_signal(number)
   _, err = process.communicate(timeout=60)
-  assert process.returncode == 130
+  assert process.returncode == 128 + number
   assert err == '\ninterrupted; what is finished is kept, and the same command goes on from there\n'
   assert list((tmp_path / 'runs' / 'temp').iterdir()) == []
   assert call()[0] == 0
+
+
+def test_a_reader_that_has_enough_is_no_error(start):
+  process = start('--seed=5')
+  process.stdout.close()
+  assert process.stderr.read() == ''
+  assert process.wait(timeout=60) == 128 + signal.SIGPIPE
 
 
 def test_lineage_is_printed(call, tmp_path):
