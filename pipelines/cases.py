@@ -1,9 +1,13 @@
 """Predictions, what is kept of heatmaps, and truths of one split, brought together."""
 
 import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
 
 from ceph_tf.data import examples as tfrecords
-from ceph_tf.data.records import DataError
+from ceph_tf.data.records import DataError, truth_points
+from ceph_tf.data.validate import leak_free_ids
 from ceph_tf.evaluation import evaluate
 from pipelines.artifacts import Examples, HeatmapScores, Predictions
 
@@ -25,3 +29,16 @@ def with_heatmaps(predictions: Predictions, heatmaps: HeatmapScores, examples: E
   tempering = {name: scores[name] for name in _TEMPERING if name in scores}
   return dataclasses.replace(
       cases, truth_score=scores['truth_score'], area_mm2=scores['area_mm2'], tempering=tempering)
+
+
+def truths(examples: Examples, split: str, ids: Sequence[str], truth: str) -> np.ndarray:
+  """[N, L, 2] of the images `ids` of a split, source pixels."""
+  records = {r.image_id: r for r in tfrecords.read_records(examples.shards(split))}
+  return np.stack([truth_points(records[i].points_px, truth) for i in ids])
+
+
+def unseen(ids: Sequence[str], duplicates: list, examples: Examples, splits: Sequence[str]) -> np.ndarray:
+  """Which images [N] repeat no film of `splits`, and none before them."""
+  seen = {r.image_id: split for split in splits if split in examples.splits()
+          for r in tfrecords.read_records(examples.shards(split))}
+  return np.isin(ids, list(leak_free_ids(ids, duplicates, seen)))

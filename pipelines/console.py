@@ -24,7 +24,7 @@ def silent_stderr() -> Iterator[None]:
 
 
 class Signals:
-  """Remembers Ctrl-C and SIGTERM, the Ctrl-C of machines: TensorFlow may swallow them or make another error of it."""
+  """Remembers Ctrl-C and SIGTERM: TensorFlow may swallow them or make other errors of them."""
 
   def __init__(self):
     self.status = 0
@@ -42,7 +42,8 @@ class Signals:
       raise KeyboardInterrupt
 
 
-def status_of(error: BaseException, signals: Signals, mistakes: tuple[type[Exception], ...], kept: str) -> int:
+def status_of(error: BaseException, signals: Signals, mistakes: tuple[type[Exception], ...],
+              kept: str) -> int:
   """The exit status after an error, said in one line on stderr.
 
   Args:

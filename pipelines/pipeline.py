@@ -23,6 +23,7 @@ from pipelines.components.heatmap_inferrer import heatmap_inferrer
 from pipelines.components.importer import importer
 from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
+from pipelines.components.recalibrator import recalibrator
 from pipelines.components.rescan_inferrer import rescan_inferrer
 from pipelines.components.stress_analyzer import stress_analyzer
 from pipelines.components.stress_inferrer import stress_inferrer
@@ -32,6 +33,7 @@ from pipelines.components.uncertainty_analyzer import uncertainty_analyzer
 from pipelines.dsl import Node, Output
 
 SERIES = ('elastic', 'rotation', 'condition', 'scanner')
+_RECALIBRATED = '_recalibrated'  # behind the name of a model
 
 
 def build(experiment: Experiment, destination: str, prefix: str = '') -> list[Node]:
@@ -99,18 +101,52 @@ def build_imported(experiment: Experiment, saved_model: str) -> list[Node]:
     ConfigError: `stress.volume` cannot be read.
   """
   _check_volume(experiment)
+  nodes, examples, anomalies, servable = _imported(experiment, saved_model)
+  title = pushed_models.title(pathlib.Path(saved_model))
+  infra, inferrer, evaluation = _evaluation(experiment, examples, anomalies, servable, title, '')
+  nodes += [infra, inferrer, evaluation]
+  if experiment.data.calibration_images:
+    nodes += _analysis(experiment, examples, anomalies, servable, infra, inferrer, title, '')
+  return nodes
+
+
+def build_recalibrated(experiment: Experiment, saved_model: str, destination: str) -> list[Node]:
+  """The graph that fits a SavedModel anew on calibration films, and judges it before and after.
+
+  Args:
+    experiment, saved_model: as for `build_imported`.
+    destination: the folder that it is pushed to.
+
+  Returns: as for `build`.
+
+  Raises:
+    ConfigError: there are no calibration films.
+  """
+  if not experiment.data.calibration_images:
+    raise ConfigError('--recalibrate: set data.calibration_images, the number of films to calibrate on')
+  nodes, examples, anomalies, servable = _imported(experiment, saved_model)
+  folder = pathlib.Path(saved_model)
+  title, name = pushed_models.title(folder), pushed_models.name(folder).removesuffix(_RECALIBRATED)
+  before = _evaluation(experiment, examples, anomalies, servable, title, 'before/')
+  calibration = bulk_inferrer(servable=servable, examples=examples, blessing=before[0]['blessing'],
+                              split='calibration', name='bulk_inferrer_calibration')
+  again = recalibrator(servable=servable, calibration=calibration['predictions'], examples=examples,
+                       anomalies=anomalies, cfg=experiment.analyze, truth=experiment.train.truth)
+  infra, inferrer, evaluation = _evaluation(
+      experiment, examples, anomalies, again['recalibrated'], f'{title}, recalibrated', '')
+  push = pusher(servable=again['recalibrated'], blessing=evaluation['blessing'], infra=infra['blessing'],
+                evaluation=evaluation['evaluation'], model_name=name + _RECALIBRATED, destination=destination)
+  return [*nodes, *before, calibration, again, infra, inferrer, evaluation, push]
+
+
+def _imported(experiment: Experiment, saved_model: str) -> tuple[list[Node], Output, Output, Output]:
+  """Nodes of examples, what is wrong with them, and a SavedModel for them; then these three."""
   gen = example_gen(cfg=experiment.data, seed=experiment.seed)
   examples = gen['examples']
   validator = example_validator(examples=examples, cfg=experiment.validate, dataset=experiment.data.dataset,
                                 split=experiment.evaluate.split, trained=experiment.data.trained)
-  anomalies = validator['anomalies']
   imported = importer(examples=examples, saved_model=saved_model, data=experiment.data, seed=experiment.seed)
-  servable, title = imported['servable'], pushed_models.title(pathlib.Path(saved_model))
-  infra, inferrer, evaluation = _evaluation(experiment, examples, anomalies, servable, title, '')
-  nodes = [gen, validator, imported, infra, inferrer, evaluation]
-  if experiment.data.calibration_images:
-    nodes += _analysis(experiment, examples, anomalies, servable, infra, inferrer, title, '')
-  return nodes
+  return [gen, validator, imported], examples, validator['anomalies'], imported['servable']
 
 
 def _evaluation(experiment: Experiment, examples: Output, anomalies: Output, servable: Output, title: str,

@@ -14,6 +14,12 @@ def title(folder: pathlib.Path) -> str:
   return f'{place.parent.name}, version {place.name}' if _is_number(place.name) else place.name
 
 
+def name(folder: pathlib.Path) -> str:
+  """Of the model whose version folder this is."""
+  place = folder.resolve()
+  return place.parent.name if _is_number(place.name) else place.name
+
+
 def versions(folder: pathlib.Path) -> dict[int, pathlib.Path]:
   """The versions in the folder of one model, by number."""
   return {int(path.name): path for path in folder.iterdir() if path.is_dir() and _is_number(path.name)}

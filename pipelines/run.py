@@ -7,7 +7,6 @@ finished by then is kept.
 
 import os
 import pathlib
-import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
@@ -30,6 +29,9 @@ _SET = flags.DEFINE_multi_string('set', [], 'Overrides a field: --set train.epoc
 _SEED = flags.DEFINE_integer('seed', 0, 'Same seed, code and data: the same training, but for rounding.')
 _SAVED_MODEL = flags.DEFINE_string(
     'saved_model', '', 'Train nothing: judge this SavedModel (the newest of a folder of them) on the data.')
+_RECALIBRATE = flags.DEFINE_bool(
+    'recalibrate', False, 'With --saved_model: bring it to your site by data.calibration_images of the '
+    'films, judge it before and after, push it.')
 _WORK_DIR = flags.DEFINE_string('work_dir', 'runs', 'Store of all artifacts, and their lineage.')
 _PUSH_DIR = flags.DEFINE_string('push_dir', 'saved_models', 'Where good models are pushed.')
 _FROM = flags.DEFINE_string('from', '', 'Run this component or node, and all after it, again.')
@@ -60,7 +62,9 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   one_of('--runner', _RUNNER.value, RUNNERS)
   with console.silent_stderr():
     from pipelines import pipeline
-  if folder:
+  if folder and _RECALIBRATE.value:
+    nodes = pipeline.build_recalibrated(*resolved, str(folder.absolute()), _PUSH_DIR.value)
+  elif folder:
     nodes = pipeline.build_imported(*resolved, str(folder.absolute()))
   elif _MODEL.value == experiments.ALL:
     nodes = pipeline.build_all(resolved, _PUSH_DIR.value)
@@ -92,9 +96,11 @@ def main(argv: list[str]) -> int:
     for flag in (_DATA_DIR, _SAVED_MODEL, _WORK_DIR, _PUSH_DIR, _FROM, _LINEAGE):
       if flag.present and not flag.value:  # an unset shell variable, which is not the default
         raise ConfigError(f'--{flag.name} is empty; give it a value or leave it out')
-    for flag in (_MODEL, _PRESET, _PUSH_DIR):
+    for flag in (_MODEL, _PRESET, *([] if _RECALIBRATE.value else [_PUSH_DIR])):
       if flag.present and _SAVED_MODEL.value:
         raise ConfigError(f'--{flag.name}: --saved_model trains and pushes nothing; leave one of them out')
+    if _RECALIBRATE.value and not _SAVED_MODEL.value:
+      raise ConfigError('--recalibrate: --saved_model says which model')
     if _LINEAGE.value:
       print(ancestry.text(_LINEAGE.value))
     else:

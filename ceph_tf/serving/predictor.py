@@ -19,7 +19,7 @@ from ceph_tf.models.half_weights import HalfWeights
 from ceph_tf.serving import admission
 from ceph_tf.serving.admission import Admitted
 from ceph_tf.uncertainty import fitted as fitting
-from ceph_tf.uncertainty import measures, refinement, samplers, temperature
+from ceph_tf.uncertainty import measures, ood, refinement, samplers, temperature
 from ceph_tf.uncertainty.fitted import Fitted
 from ceph_tf.uncertainty.ood import Density
 from ceph_tf.uncertainty.refinement import Refiner
@@ -61,7 +61,8 @@ class Predictor:
     found = {name: measure(samples) for name, measure in measures.MEASURES.items()}
     if self.fitted is None:
       return answers | found | {'features': vector}
-    return answers | found | fitting.answers(self.fitted, found, answers['covariance_px2'], vector)
+    score = ood.score(vector, self.fitted.density)
+    return answers | found | fitting.answers(self.fitted, found, answers['covariance_px2'], score)
 
   def look(self, images: tf.Tensor) -> tuple[Samples, tf.Tensor]:
     """Samples in pixels of the network images [B, H, W, 1], and their features [B, F]; B is 1 or more."""

@@ -25,6 +25,7 @@ than coverage / (1 - coverage), `refer` where it is smaller than 1 / alpha - 1.
 """
 
 import dataclasses
+import math
 import pathlib
 
 import numpy as np
@@ -50,11 +51,12 @@ class Fitted:
     alpha: of which the levels of the alarms are multiples.
     radius_quantiles, ellipse_quantiles: [L], NaN where the calibration set is too small.
     thresholds: [L, Q - 1] of `BIN_MEASURE`, not decreasing.
-    density: of the features of the training images and their copies.
     images: N, the number of calibration images.
     ood_scores: [N * C] of the calibration images and their copies, C of each, sorted.
     image_uncertainties: [N * C], mean over landmarks of `BIN_MEASURE`, likewise.
-    temperatures: [L], of validation images; 1 where those say nothing.
+    density: of the features of the training images and their copies; None of a model that is fitted anew,
+      since it knows its own.
+    temperatures: [L], of validation images, 1 where those say nothing; None likewise.
   """
 
   coverage: float
@@ -62,11 +64,11 @@ class Fitted:
   radius_quantiles: np.ndarray
   ellipse_quantiles: np.ndarray
   thresholds: np.ndarray
-  density: Density
   images: int
   ood_scores: np.ndarray
   image_uncertainties: np.ndarray
-  temperatures: np.ndarray
+  density: Density | None = None
+  temperatures: np.ndarray | None = None
 
   @property
   def has_regions(self) -> bool:
@@ -75,6 +77,11 @@ class Fitted:
   @property
   def refers(self) -> bool:
     return (self.images + 1) * self.alpha >= 1
+
+
+def needed_images(coverage: float, alpha: float) -> int:
+  """How many calibration images support regions and referral: 19 for 0.9 and 0.05."""
+  return max(conformal.needed_images(coverage), math.ceil(1 / alpha - 1e-9) - 1)
 
 
 def _quantiles(scores: np.ndarray, coverage: float) -> np.ndarray:
@@ -115,31 +122,46 @@ def fit(
   if features.ndim != 3 or bin_measure.shape[:-1] != features.shape[:2]:
     raise ValueError(f'features {features.shape}, bin_measure {bin_measure.shape}: allowed are [N, C, F] and '
                      '[N, C, L], of each image and its copies')
-  if not len(features):
-    raise ValueError('no calibration image: thresholds and regions need at least one')
-  for name, values in ((BIN_MEASURE, bin_measure), ('covariance_px2', covariance_px2),
-                       ('features', features)):
-    if not np.isfinite(values).all():
-      raise ValueError(f'{name} of a calibration image is not finite')
+  if not np.isfinite(features).all():
+    raise ValueError('features of a calibration image are not finite')
   if temperatures is None:
     temperatures = np.ones(bin_measure.shape[-1])
   if temperatures.shape != bin_measure.shape[-1:] or not (
       np.isfinite(temperatures).all() and (temperatures > 0).all()):
     raise ValueError(f'temperatures {temperatures}: allowed is one positive number for each of '
                      f'{bin_measure.shape[-1]} landmarks')
+  density = ood.fit(train_features)
+  scores = ood.score(tf.constant(features.reshape(-1, features.shape[-1]), tf.float32), density).numpy()
+  fitted = refit(scores.reshape(features.shape[:2]), residual_px, covariance_px2, bin_measure, coverage, bins,
+                 alpha)
+  return dataclasses.replace(fitted, density=density, temperatures=temperatures)
+
+
+def refit(ood_scores: np.ndarray, residual_px: np.ndarray, covariance_px2: np.ndarray,
+          bin_measure: np.ndarray, coverage: float, bins: int, alpha: float) -> Fitted:
+  """What is fitted on calibration images, for a model that already has OOD scores and tempered heatmaps.
+
+  Args:
+    ood_scores: [N, C] of N calibration images and C - 1 copies of each.
+    residual_px, covariance_px2, bin_measure, coverage, bins, alpha: as for `fit`.
+
+  Raises:
+    ValueError: no calibration image, other shapes, or values that are not finite.
+  """
+  if not len(bin_measure):
+    raise ValueError('no calibration image: thresholds and regions need at least one')
+  for name, values in ((BIN_MEASURE, bin_measure), ('covariance_px2', covariance_px2),
+                       ('ood_score', ood_scores)):
+    if not np.isfinite(values).all():
+      raise ValueError(f'{name} of a calibration image is not finite')
   error = np.linalg.norm(residual_px, axis=-1)
   sd = np.sqrt(np.trace(covariance_px2, axis1=-2, axis2=-1))
-  density = ood.fit(train_features)
   return Fitted(
       coverage, alpha,
       _quantiles(conformal.scaled_score(error, sd, FLOOR_PX), coverage),
       _quantiles(conformal.ellipse_score(residual_px, covariance_px2, FLOOR_PX), coverage),
       np.quantile(bin_measure[:, 0], np.arange(1, bins) / bins, axis=0).T,
-      density,
-      len(features),
-      np.sort(ood.score(tf.constant(features.reshape(-1, features.shape[-1]), tf.float32), density).numpy()),
-      np.sort(bin_measure.mean(-1).ravel()),
-      temperatures)
+      len(bin_measure), np.sort(ood_scores.ravel()), np.sort(bin_measure.mean(-1).ravel()))
 
 
 def p_value(values: tf.Tensor, calibration: np.ndarray, images: int) -> tf.Tensor:
@@ -159,14 +181,14 @@ def p_value(values: tf.Tensor, calibration: np.ndarray, images: int) -> tf.Tenso
 
 
 def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.Tensor,
-            features: tf.Tensor) -> dict[str, tf.Tensor]:
+            ood_score: tf.Tensor) -> dict[str, tf.Tensor]:
   """The outputs documented above, in a graph.
 
   Args:
     fitted: of this model.
     measures: name -> [B, L], in source pixels.
     covariance_px2: [B, L, 2, 2], likewise.
-    features: [B, F].
+    ood_score: [B], of `ood.score`.
   """
   u = measures[BIN_MEASURE]
   # Not `>`: what is not a number is not certain.
@@ -178,8 +200,8 @@ def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.T
     squared = np.square(fitted.ellipse_quantiles).astype(np.float32)[:, None, None]
     found['region_radius_px'] = radius * tf.maximum(measures[RADIUS_MEASURE], FLOOR_PX)
     found['region_ellipse_px2'] = squared * shape
-  found['ood_score'] = ood.score(features, fitted.density)
-  found['ood_p_value'] = p_value(found['ood_score'], fitted.ood_scores, fitted.images)
+  found['ood_score'] = ood_score
+  found['ood_p_value'] = p_value(ood_score, fitted.ood_scores, fitted.images)
   found['uncertainty_p_value'] = p_value(
       tf.reduce_mean(u, 1), fitted.image_uncertainties.astype(np.float32), fitted.images)
   if fitted.refers:  # 1 / 20 in float32 is above 0.05
@@ -197,7 +219,7 @@ def summary(fitted: Fitted, names: list[str]) -> dict:
   """For people and `assets.extra/calibration.json`: the policy and the numbers of each landmark."""
   def plain(values):
     return [None if not np.isfinite(v) else float(v) for v in values]
-  return {
+  found = {
       'coverage': fitted.coverage,
       'calibration_images': fitted.images,
       'regions': 'stated' if fitted.has_regions else
@@ -212,8 +234,8 @@ def summary(fitted: Fitted, names: list[str]) -> dict:
       'ellipse_quantiles': plain(fitted.ellipse_quantiles),
       'bin_measure': BIN_MEASURE,
       'thresholds': fitted.thresholds.tolist(),
-      'temperatures': fitted.temperatures.tolist(),
   }
+  return found if fitted.temperatures is None else found | {'temperatures': fitted.temperatures.tolist()}
 
 
 def save(fitted: Fitted, path: pathlib.Path) -> None:

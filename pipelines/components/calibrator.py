@@ -1,15 +1,12 @@
 """calibrator: what training, validation and calibration images say about the answers of a model."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ceph_tf.config import AnalyzeConfig
-from ceph_tf.data import examples as tfrecords
-from ceph_tf.data.records import DataError, truth_points
-from ceph_tf.data.validate import leak_free_ids
+from ceph_tf.data.records import DataError
 from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty import temperature
+from pipelines import cases
 from pipelines.artifacts import Anomalies, Calibration, Examples, Predictions
 from pipelines.dsl import In, Out, component
 
@@ -37,11 +34,11 @@ def calibrator(train: In[Predictions], validation: In[Predictions], calibration:
   """
   ids, found = _by_image(calibration.read())
   duplicates = anomalies.read()['duplicates']
-  rows = _unseen(ids, duplicates, examples, ('train', 'validation'))
+  rows = cases.unseen(ids, duplicates, examples, ('train', 'validation'))
   if not rows.any():
     raise DataError(f'all {len(ids)} calibration images are also training images; set '
                     'data.calibration_images=0 or give other films')
-  truths = _truths(examples, 'calibration', ids, truth)
+  truths = cases.truths(examples, 'calibration', ids, truth)
   result = fitting.fit(
       train.read()['features'], found['features'][rows],
       (truths - found['points_px'][:, 0])[rows], found['covariance_px2'][rows, 0],
@@ -50,32 +47,19 @@ def calibrator(train: In[Predictions], validation: In[Predictions], calibration:
   fitting.save(result, fitted.fitted)
 
 
-def _truths(examples: Examples, split: str, ids: Sequence[str], truth: str) -> np.ndarray:
-  """[N, L, 2] of the images `ids` of a split, source pixels."""
-  records = {r.image_id: r for r in tfrecords.read_records(examples.shards(split))}
-  return np.stack([truth_points(records[i].points_px, truth) for i in ids])
-
-
 def _by_image(answers: dict[str, np.ndarray]) -> tuple[list[str], dict[str, np.ndarray]]:
   """N image ids, and arrays [N, C, ...] of each image and then its copies, of those with N * C rows."""
   ids = list(dict.fromkeys(answers['image_id'].tolist()))
   return ids, {name: value.reshape(len(ids), -1, *value.shape[1:]) for name, value in answers.items()}
 
 
-def _unseen(ids: Sequence[str], duplicates: list, examples: Examples, splits: Sequence[str]) -> np.ndarray:
-  """Which images [N] repeat no film of `splits`, and none before them."""
-  seen = {r.image_id: split for split in splits if split in examples.splits()
-          for r in tfrecords.read_records(examples.shards(split))}
-  return np.isin(ids, list(leak_free_ids(ids, duplicates, seen)))
-
-
 def _temperatures(heatmaps: dict[str, np.ndarray], duplicates: list, examples: Examples,
                   truth: str) -> np.ndarray | None:
   """Of the answers of `mean_heatmap`; None where no validation image is unlike the training images."""
   ids = [str(i) for i in heatmaps.get('image_id', ())]
-  rows = _unseen(ids, duplicates, examples, ('train',))
+  rows = cases.unseen(ids, duplicates, examples, ('train',))
   if not rows.any():
     return None
-  truths = _truths(examples, 'validation', ids, truth)
+  truths = cases.truths(examples, 'validation', ids, truth)
   truths_px = truths * heatmaps['scale'][:, None] + heatmaps['offset'][:, None]
   return temperature.fit(np.moveaxis(heatmaps['density'][rows], -1, 1), truths_px[rows])

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ceph_tf import seeds
 from ceph_tf.uncertainty import fitted as fitting
+from ceph_tf.uncertainty import ood
 
 NAN = np.nan
 NAMES = ['sella', 'nasion']
@@ -40,8 +41,8 @@ def answers(fitted, arrays):
   sd = np.sqrt(np.trace(arrays['covariance_px2'], axis1=-2, axis2=-1))
   measures = {'total_sd_px': tf.constant(sd, tf.float32),
               'entropy_nats': tf.constant(arrays['bin_measure'][:, 0], tf.float32)}
-  found = fitting.answers(fitted, measures, tf.constant(arrays['covariance_px2'], tf.float32),
-                          tf.constant(arrays['features'][:, 0], tf.float32))
+  score = ood.score(tf.constant(arrays['features'][:, 0], tf.float32), fitted.density)
+  found = fitting.answers(fitted, measures, tf.constant(arrays['covariance_px2'], tf.float32), score)
   return {name: value.numpy() for name, value in found.items()}
 
 

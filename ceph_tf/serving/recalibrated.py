@@ -1,0 +1,71 @@
+"""A SavedModel whose answers are brought to a site: its doctors' habits, and regions and alarms of its own.
+
+Inside is the model as it was; what is added needs its answers alone.
+"""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ceph_tf.serving.predictor import in_mm, refused
+from ceph_tf.uncertainty import fitted as fitting
+from ceph_tf.uncertainty import habits
+from ceph_tf.uncertainty.fitted import Fitted
+
+NEEDED = ('samples_px', 'ood_score', fitting.RADIUS_MEASURE, fitting.BIN_MEASURE)  # outputs of the model
+
+
+class Recalibrated(tf.Module):
+  """The signatures of a calibrated `serving.predictor.Predictor`, with one more output.
+
+  `moved_px` [B, L, 2] is how far points were moved. Heatmaps stay where they were: moved likewise, the
+  density of a landmark is that of its point.
+  """
+
+  def __init__(self, loaded, fitted: Fitted, habit: np.ndarray):
+    """Args: the SavedModel; what was fitted on its answers; [L, 2] of `habits.fit`, in sizes of the head."""
+    super().__init__()
+    self.loaded = loaded  # keeps its variables
+    self.fitted = fitted
+    self.habit = habit.astype(np.float32)
+
+  def serve(self, image_bytes: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+    asked = self.loaded.signatures['serving_default']
+    return self._answer(asked(image_bytes=image_bytes, spacing_mm=spacing_mm), spacing_mm)
+
+  def serve_image(self, image: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+    asked = self.loaded.signatures['predict_image']
+    return self._answer(asked(image=image, spacing_mm=spacing_mm), spacing_mm)
+
+  def serve_heatmap(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    unknown = tf.fill(tf.shape(image_bytes), np.float32(np.nan))
+    moved_px = self.serve(image_bytes, unknown)['moved_px']
+    return self.loaded.signatures['mean_heatmap'](image_bytes=image_bytes) | {'moved_px': moved_px}
+
+  def _answer(self, answers: dict[str, tf.Tensor], spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+    points_px = answers['points_px']
+    move = -self.habit * habits.size_px(points_px)[:, None, None]
+    changed = fitting.answers(
+        self.fitted, {name: answers[name] for name in (fitting.RADIUS_MEASURE, fitting.BIN_MEASURE)},
+        answers['covariance_px2'], answers['ood_score'])
+    changed |= {
+        'points_px': points_px + move,
+        'samples_px': answers['samples_px'] + move[:, None],
+        'moved_px': answers.get('moved_px', 0.0) + move,  # of a model that was at another site before
+    }
+    changed = refused(changed, answers['status'] == b'ok')
+    return answers | changed | in_mm(changed, spacing_mm)
+
+  def export(self, directory: pathlib.Path) -> None:
+    """Writes a SavedModel."""
+    files = tf.TensorSpec([None], tf.string, name='image_bytes')
+    images = tf.TensorSpec([None, None, None, 1], tf.float32, name='image')
+    spacing = tf.TensorSpec([None], tf.float32, name='spacing_mm')
+    signatures = {
+        'serving_default': tf.function(self.serve, [files, spacing]),
+        'predict_image': tf.function(self.serve_image, [images, spacing]),
+        'mean_heatmap': tf.function(self.serve_heatmap, [files]),
+        'preprocess': self.loaded.signatures['preprocess'],
+    }
+    tf.saved_model.save(self, str(directory), signatures)

@@ -1,0 +1,67 @@
+"""What a site's doctors do differently: the systematic part of a model's errors there, to be taken out.
+
+A landmark's mean error over n films (Houston 1983, see `evaluation.systematic`) is the habit that is looked
+for, and chance, whose variance v falls with n. So of each mean a share t / (t + v) is believed, where t is
+what the squared means of all landmarks have above their v on average: the normal means of empirical Bayes
+(Efron & Morris, JASA 68, 1973). Where doctors have the model's habits, t is 0 and nothing is changed.
+
+Errors are measured in sizes of the head as its landmarks show it, so that they hold for films of any
+resolution and of unknown spacing.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+
+def size_px(points_px: tf.Tensor) -> tf.Tensor:
+  """The root mean squared distance of landmarks from their middle: [B] of points [B, L, 2]."""
+  from_middle = points_px - tf.reduce_mean(points_px, 1, keepdims=True)
+  return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(from_middle), -1), 1))
+
+
+def fit(errors: np.ndarray, patient_ids: Sequence[str]) -> np.ndarray:
+  """The habit of each landmark.
+
+  Args:
+    errors: [N, L, 2] predicted minus true point, NaN where unknown.
+    patient_ids: N names; films of one patient, of one name, count as one by their mean.
+
+  Returns:
+    [L, 2] in the unit of `errors`; 0 for a landmark that fewer than two patients show.
+
+  Raises:
+    ValueError: shapes that do not fit.
+  """
+  errors = np.asarray(errors, float)
+  if errors.ndim != 3 or errors.shape[2] != 2 or len(patient_ids) != len(errors):
+    raise ValueError(f'errors {errors.shape}, {len(patient_ids)} patient ids: must be [N, L, 2] and N')
+  names, patient = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
+  by_patient = np.stack([_mean(errors[patient == k])[0] for k in range(len(names))])
+  mean, count = _mean(by_patient)
+  seen = count >= 2
+  result = np.zeros(mean.shape)
+  if seen.any():
+    mean, count, scatter = mean[seen], count[seen], by_patient[:, seen] - mean[seen]
+    chance = np.nansum(np.square(scatter), (0, 2)) / (count * (count - 1))
+    habit = max(0, np.mean(np.square(mean).sum(-1) - chance))
+    share = np.divide(habit, habit + chance, out=np.zeros(len(mean)), where=habit > 0)
+    result[seen] = share[:, None] * mean
+  return result
+
+
+def of_others(errors: np.ndarray, patient_ids: Sequence[str]) -> np.ndarray:
+  """What `fit` finds without the patient of each film, [N, L, 2]: it flatters no error of that film."""
+  patients = np.asarray(patient_ids, dtype=str)
+  without = {name: fit(errors[patients != name], patients[patients != name])
+             for name in set(patients.tolist())}
+  return np.stack([without[name] for name in patients.tolist()])
+
+
+def _mean(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """The mean [L, 2] of what is known of errors [N, L, 2], NaN where nothing is, and how many are: [L]."""
+  known = np.isfinite(errors).all(-1)
+  count = known.sum(0)
+  total = np.where(known[..., None], errors, 0).sum(0)
+  return np.divide(total, count[:, None], out=np.full(total.shape, np.nan), where=count[:, None] > 0), count

@@ -1,0 +1,85 @@
+"""recalibrator: a SavedModel is brought to where the calibration films are from, and nothing is trained."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+
+from ceph_tf.config import AnalyzeConfig
+from ceph_tf.data import examples as tfrecords
+from ceph_tf.data.records import DataError
+from ceph_tf.serving import saved_model as pushed_model
+from ceph_tf.serving.recalibrated import NEEDED, Recalibrated
+from ceph_tf.uncertainty import fitted as fitting
+from ceph_tf.uncertainty import habits
+from pipelines import cases
+from pipelines.artifacts import Anomalies, Examples, Predictions, ServableModel
+from pipelines.dsl import In, Out, component
+
+ORIGIN = 'assets.extra/origin'  # the papers of the model before
+
+
+@component
+def recalibrator(servable: In[ServableModel], calibration: In[Predictions], examples: In[Examples],
+                 anomalies: In[Anomalies], recalibrated: Out[ServableModel], *, cfg: AnalyzeConfig,
+                 truth: str):
+  """Takes the habits of the site's doctors out of its errors, and fits regions, bins and alarms anew.
+
+  Regions hold what the films of each patient have left of their errors once the habits are taken away
+  that the other patients show. Alarms compare with these films, and no copies of them: this is their scanner.
+
+  Args:
+    servable: the model.
+    calibration: its predictions of the split 'calibration', whose films must not have trained it.
+    examples: with the truths.
+    anomalies: names films that occur more than once.
+    recalibrated: the model with what was fitted; see `ceph_tf.serving.recalibrated`.
+    cfg: coverage, bins, alpha.
+    truth: the one that habits are seen in.
+
+  Raises:
+    DataError: too few calibration films, or a model that nothing was fitted for.
+  """
+  found = calibration.read()
+  if missing := [name for name in NEEDED if not {name, f'measure/{name}'} & found.keys()]:
+    raise DataError(f'the model does not answer with {", ".join(missing)}: it was trained with '
+                    'data.calibration_images=0, and has nothing that could be fitted anew')
+  ids = found['image_id'].tolist()
+  rows = cases.unseen(ids, anomalies.read()['duplicates'], examples, ('train', 'validation'))
+  needed = fitting.needed_images(cfg.coverage, cfg.alpha)
+  if rows.sum() < needed:
+    raise DataError(f'{rows.sum()} calibration images, without training images and repetitions: a coverage '
+                    f'of {cfg.coverage:g} and an alpha of {cfg.alpha:g} need {needed} (settings: '
+                    'data.calibration_images, analyze.coverage, analyze.alpha)')
+  found = {name: value[rows] for name, value in found.items() if np.ndim(value)}
+  ids, points = found['image_id'].tolist(), found['points_px']
+  patient = {r.image_id: r.patient_id for r in tfrecords.read_records(examples.shards('calibration'))}
+  patients = [patient[i] for i in ids]
+  size = habits.size_px(points).numpy()[:, None, None]
+  errors = (points - cases.truths(examples, 'calibration', ids, truth)) / size
+  left = (errors - habits.of_others(errors, patients)) * size
+  fitted = fitting.refit(
+      found['ood_score'][:, None], -left, found['covariance_px2'],
+      found[f'measure/{fitting.BIN_MEASURE}'][:, None], cfg.coverage, cfg.bins, cfg.alpha)
+  habit = habits.fit(errors, patients)
+  model = pushed_model.load(servable.saved_model)
+  Recalibrated(model.loaded, fitted, habit).export(recalibrated.saved_model)
+  calibrated = model.calibration | fitting.summary(fitted, list(model.landmarks)) | {
+      'habits_in_head_sizes': habit.tolist()}
+  _describe(servable.saved_model, recalibrated.saved_model, list(model.landmarks), calibrated)
+
+
+def _describe(before: pathlib.Path, after: pathlib.Path, landmarks: list[str], calibration: dict) -> None:
+  """Writes `assets.extra/` of the model `after`, with the papers of the one before."""
+  origin = after / ORIGIN
+  origin.mkdir(parents=True)
+  for paper in ('lineage.json', 'experiment.json', 'evaluation.json', 'assets.extra/calibration.json'):
+    if (before / paper).is_file():
+      shutil.copy(before / paper, origin)
+  if (before / ORIGIN).is_dir():
+    shutil.copytree(before / ORIGIN, origin / 'origin')
+  for name, content in (('landmarks.json', landmarks), ('calibration.json', calibration)):
+    (origin.parent / name).write_text(json.dumps(content, indent=2), 'utf-8')
+  if (before / 'assets.extra/sampler.json').is_file():
+    shutil.copy(before / 'assets.extra/sampler.json', origin.parent)
