@@ -46,7 +46,7 @@ def heatmap_inferrer(servable: In[ServableModel], examples: In[Examples], blessi
     density = np.moveaxis(found['density'], -1, 1)  # [B, L, h, w]
     scale, offset = found['scale'][:, None], found['offset'][:, None]
     truths = np.stack([truth_points(record.points_px, truth) for record in batch])
-    truths_px = truths * scale + offset
+    truths_px = (truths - found.get('moved_px', 0)) * scale + offset  # heatmaps stay where they were
     pixel_mm2 = np.array([record.spacing_mm for record in batch])**2 / scale[:, 0].prod(-1)
     kept = {'image_id': np.array([record.image_id for record in batch]), 'pixel_mm2': pixel_mm2,
             **_at_truth(density, truths_px),

@@ -53,20 +53,27 @@ def importer(examples: In[Examples], servable: Out[ServableModel], *, saved_mode
 
 def _check_division(folder: pathlib.Path, data: DataConfig, seed: int) -> None:
   """Raises `DataError` if the model was trained on another division of the same training images."""
-  lineage = folder / 'lineage.json'
-  if data.dataset == 'csv' or not lineage.is_file():  # own images are divided by their table
+  if data.dataset == 'csv':  # own images are divided by their table
     return
+  asked = {'seed': seed} | {f'data.{name}': getattr(data, name) for name in _DIVISION}
+  # Of a model that was recalibrated also that of the one before.
+  for lineage in (folder / 'lineage.json', *sorted((folder / 'assets.extra').glob('**/lineage.json'))):
+    for taught in _divisions(lineage, data.dataset):
+      if taught != asked:
+        meant = ', '.join(f'{name}={value}' for name, value in taught.items() if value != asked[name])
+        raise DataError(f'{folder} was trained on {data.dataset} with {meant}: with other values it would be '
+                        'calibrated on images it was trained on; or set data.calibration_images=0')
+
+
+def _divisions(lineage: pathlib.Path, dataset: str) -> list[dict]:
+  """How the images of a data set were divided in the making of a model."""
+  if not lineage.is_file():
+    return []
   try:
     made = [execution['params'] for execution in json.loads(lineage.read_text('utf-8'))
             if execution['component'] == 'example_gen']
-    divisions = [{'seed': params['seed']} | {f'data.{name}': params['cfg'][name] for name in _DIVISION}
-                 for params in made if params['cfg']['dataset'] == data.dataset]
+    return [{'seed': params['seed']} | {f'data.{name}': params['cfg'][name] for name in _DIVISION}
+            for params in made if params['cfg']['dataset'] == dataset]
   except (ValueError, KeyError, TypeError) as error:
     raise DataError(f'{lineage} is damaged ({type(error).__name__}: {error}); without it nobody knows which '
                     'images the model was trained on') from None
-  asked = {'seed': seed} | {f'data.{name}': getattr(data, name) for name in _DIVISION}
-  for taught in divisions:
-    if taught != asked:
-      meant = ', '.join(f'{name}={value}' for name, value in taught.items() if value != asked[name])
-      raise DataError(f'{folder} was trained on {data.dataset} with {meant}: with other values it would be '
-                      'calibrated on images it was trained on; or set data.calibration_images=0')

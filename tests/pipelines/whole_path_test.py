@@ -155,6 +155,26 @@ def test_of_own_images_some_may_calibrate_the_analysis(work, own_images, phantom
   assert 'uncertainty:' in done.stdout and 'best measure' in done.stdout
 
 
+def test_of_own_images_some_may_bring_the_model_to_their_site(work, own_images, phantom_records):
+  fields = ('data.calibration_images=4', 'analyze.coverage=0.6', 'analyze.alpha=0.25',
+            'evaluate.max_mre_mm=1000')
+  flags = ('--recalibrate', f'--push_dir={work / "pushed"}', '--dataset=csv', f'--data_dir={own_images}',
+           *(f'--set={field}' for field in fields))
+  done = judge(work, *flags)
+  number = len(phantom_records) - 4
+  for title in ('baseline_phantom_smoke, version 1', 'baseline_phantom_smoke, version 1, recalibrated'):
+    assert f'{title}: {number} images of test' in done.stdout
+  pushed = work / 'pushed/baseline_phantom_smoke_recalibrated/1'
+  words = json.loads((pushed / 'assets.extra/calibration.json').read_text('utf-8'))
+  assert (words['calibration_images'], words['regions'], words['coverage']) == (4, 'stated', 0.6)
+  lineage = run(work, f'--lineage={pushed}').stdout
+  assert 'recalibrator' in lineage and 'importer' in lineage
+  assert 'already holds' not in done.stdout and judge(work, *flags).stdout.count('cached') == 11
+  asked = [sys.executable, '-m', 'pipelines.predict', f'--saved_model={pushed}', f'--out={work / "answers"}',
+           '--spacing_mm=0.1', str(own_images / f'{phantom_records[0].image_id}.png')]
+  assert subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
 def test_with_images_that_only_test_nothing_can_be_trained(work, own_images):
   done = run(work, '--dataset=csv', f'--data_dir={own_images}', '--set', 'data.test_fraction=1', status=2)
   assert 'data.test_fraction=1: allowed is less than 1' in done.stderr

@@ -79,6 +79,17 @@ def test_images_that_trained_the_model_cannot_calibrate(folder, examples, tmp_pa
     imported(folder, examples, tmp_path, seed, **data)
 
 
+def test_nor_can_those_that_trained_the_model_before_it_was_recalibrated(folder, examples, tmp_path):
+  origin = folder / 'assets.extra/origin'
+  origin.mkdir()
+  trained_on(origin)
+  trained_on(folder, seed=1, dataset='csv')
+  with pytest.raises(DataError, match='was trained on phantom with seed=0'):
+    imported(folder, examples, tmp_path, 1)
+  shutil.rmtree(tmp_path / 'out')
+  assert imported(folder, examples, tmp_path).calibrated
+
+
 @pytest.mark.parametrize('seed,data', [
     (0, {}), (1, {'calibration_images': 0}), (1, {'dataset': 'csv'}), (1, {'dataset': 'isbi2015'}),
     (0, {'phantom_test_images': 1, 'shards': 3, 'test_fraction': 1.0})])

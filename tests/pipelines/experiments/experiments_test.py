@@ -132,3 +132,22 @@ def test_a_model_is_judged_by_the_nodes_that_follow_an_export():
       *short, 'bulk_inferrer_calibration', 'heatmap_inferrer_test1', 'heatmap_inferrer_calibration',
       'uncertainty_analyzer']
   assert names()[-1] == 'stress_analyzer'
+
+
+def test_a_model_is_judged_before_and_after_it_is_recalibrated():
+  found = pipeline.build_recalibrated(judging([], '', '/data', 0), '/models/mine/3', '/push')
+  assert [node.name for node in found] == [
+      'example_gen', 'example_validator', 'importer',
+      'before/infra_validator', 'before/bulk_inferrer', 'before/evaluator',
+      'bulk_inferrer_calibration', 'recalibrator', 'infra_validator', 'bulk_inferrer', 'evaluator', 'pusher']
+  by_name = {node.name: node for node in found}
+  imported, again = (by_name['importer']['servable'],), (by_name['recalibrator']['recalibrated'],)
+  for name, asked in (('bulk_inferrer_calibration', imported), ('before/bulk_inferrer', imported),
+                      ('bulk_inferrer', again), ('infra_validator', again), ('pusher', again)):
+    assert by_name[name].inputs['servable'] == asked, name
+  assert by_name['evaluator'].params['title'] == 'mine, version 3, recalibrated'
+  assert by_name['pusher'].params['model_name'] == 'mine_recalibrated'
+  second = pipeline.build_recalibrated(judging([], '', '/data', 0), '/models/mine_recalibrated/1', '/push')
+  assert second[-1].params['model_name'] == 'mine_recalibrated'
+  with pytest.raises(ConfigError, match='--recalibrate: set data.calibration_images'):
+    pipeline.build_recalibrated(judging([], 'csv', '/data', 0), '/models/mine/3', '/push')
