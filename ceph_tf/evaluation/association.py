@@ -6,6 +6,8 @@ all resamples are computed at once, ranks included.
 
 import numpy as np
 
+from ceph_tf.evaluation import metrics
+
 _ROWS = 100  # resamples at once: bounds the memory
 KEYS = tuple(f'{kind}_{level}' for level in ('pooled', 'within', 'image')
              for kind in ('pearson', 'spearman'))
@@ -112,11 +114,6 @@ def correlations(
     weights = rng.multinomial(len(names), p, size=resamples)[:, patient].astype(np.float64)
     drawn = np.concatenate([_all(measure, error_mm, weights[i:i + _ROWS])
                             for i in range(0, resamples, _ROWS)], axis=1)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    intervals = [_quantiles(row[np.isfinite(row)], tails) for row in drawn]
+    intervals = [metrics.percentile_interval(row[np.isfinite(row)], level) for row in drawn]
   return {key: {'value': float(value), 'interval': interval}
           for key, value, interval in zip(KEYS, values, intervals, strict=True)}
-
-
-def _quantiles(values: np.ndarray, tails: list[float]) -> tuple[float, float]:
-  return tuple(float(q) for q in np.quantile(values, tails)) if values.size else (np.nan, np.nan)

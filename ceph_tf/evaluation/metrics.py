@@ -137,8 +137,13 @@ def bootstrap_intervals(
   means = (draws @ sums) / (draws @ np.bincount(patient, minlength=len(names)))[:, None]
   samples = {'mre_mm': means[:, 0], 'median_mm': _resampled_medians(values, patient, draws)}
   samples |= {sdr_key(t): means[:, i + 1] for i, t in enumerate(SDR_MM)}
+  return {key: percentile_interval(samples[key], level) for key in keys}
+
+
+def percentile_interval(draws: np.ndarray, level: float) -> tuple[float, float]:
+  """The interval that holds the middle `level` of what was drawn; (NaN, NaN) of nothing."""
   tails = [(1 - level) / 2, (1 + level) / 2]
-  return {key: tuple(float(q) for q in np.quantile(samples[key], tails)) for key in keys}
+  return tuple(map(float, np.quantile(draws, tails))) if len(draws) else (np.nan, np.nan)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -58,13 +58,12 @@ def differences(models: Sequence[Judged], patient_ids: Sequence[str], rng: np.ra
   drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
   # The first row is the images themselves.
   times = np.concatenate([np.ones((1, shape[0])), drawn[:, patient]])
-  tails = [(1 - level) / 2, (1 + level) / 2]
 
   def difference(more: np.ndarray) -> dict:
     value, *draws = more
     known = len(names) > 1 and np.isfinite(draws).all()
     return {'value': float(value),
-            'interval': tuple(map(float, np.quantile(draws, tails))) if known else (np.nan, np.nan)}
+            'interval': metrics.percentile_interval(draws if known else [], level)}
 
   first, *others = (_figures(judged, times) for judged in models)
   return [{figure: difference(other[figure] - first[figure]) for figure in FIGURES} for other in others]

@@ -188,18 +188,14 @@ def evaluate(
   """
   units = _units(uncertainty, error_mm, list(patient_ids))
   figures = _figures(units, np.ones(len(units.risk)), gross_mm)
-  nothing = (np.nan, np.nan)
-  intervals = dict.fromkeys(figures, nothing)
+  intervals = dict.fromkeys(figures, (np.nan, np.nan))
   if units.patients > 1:
     p = np.full(units.patients, 1 / units.patients)
     drawn = [_figures(units, times[units.patient].astype(np.float64), gross_mm)
              for times in rng.multinomial(units.patients, p, size=resamples)]
     for key in figures:
       values = np.array([row[key] for row in drawn])
-      values = values[~np.isnan(values)]
-      if values.size:
-        tails = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-        intervals[key] = (float(tails[0]), float(tails[1]))
+      intervals[key] = metrics.percentile_interval(values[~np.isnan(values)], level)
   return {
       'units': len(units.risk),
       'points': int(units.sums[:, 0].sum()),

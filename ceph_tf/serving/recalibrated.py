@@ -31,6 +31,7 @@ class Recalibrated(tf.Module):
     self.habit = habit.astype(np.float32)
 
   def serve(self, image_bytes: tf.Tensor, spacing_mm: tf.Tensor) -> dict[str, tf.Tensor]:
+    """This and the next two: as of `Predictor`."""
     asked = self.loaded.signatures['serving_default']
     return self._answer(asked(image_bytes=image_bytes, spacing_mm=spacing_mm), spacing_mm)
 
@@ -58,14 +59,14 @@ class Recalibrated(tf.Module):
     return answers | changed | in_mm(changed, spacing_mm)
 
   def export(self, directory: pathlib.Path) -> None:
-    """Writes a SavedModel."""
+    """Writes a SavedModel with all signatures that there were."""
     files = tf.TensorSpec([None], tf.string, name='image_bytes')
     images = tf.TensorSpec([None, None, None, 1], tf.float32, name='image')
     spacing = tf.TensorSpec([None], tf.float32, name='spacing_mm')
     signatures = {
+        **self.loaded.signatures,
         'serving_default': tf.function(self.serve, [files, spacing]),
         'predict_image': tf.function(self.serve_image, [images, spacing]),
         'mean_heatmap': tf.function(self.serve_heatmap, [files]),
-        'preprocess': self.loaded.signatures['preprocess'],
     }
     tf.saved_model.save(self, str(directory), signatures)

@@ -110,6 +110,12 @@ def test_a_second_site_starts_from_the_first(before, after, pictures, tmp_path):
   np.testing.assert_allclose(second['moved_px'], first['moved_px'] + back, atol=0.02)
 
 
+def test_what_the_network_sees_is_told_as_before(before, after, pictures):
+  old, new = (ask(folder, pictures, 'preprocess') for folder in (before, after))
+  assert set(old) == set(new)
+  np.testing.assert_array_equal(new['image'], old['image'])
+
+
 def test_it_runs_outside_of_python_classes(after, pictures):
   found = outside.run(str(after), pictures)
   np.testing.assert_allclose(found['points_px'], ask(after, pictures)['points_px'], atol=0.02)
