@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from ceph_tf import seeds
 from ceph_tf.config import Experiment, SamplerConfig
+from ceph_tf.data import examples as example_files
 from ceph_tf.data.records import DataError
 from ceph_tf.overrides import override
+from ceph_tf.serving.recalibrated import Recalibrated
 from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty.measures import MEASURES
 from pipelines import artifacts
@@ -192,28 +194,56 @@ def test_heatmap_inferrer_keeps_scores_and_sizes_in_mm2(servable, examples, phan
                               split='test', truth='truth', context=CONTEXT)
 
 
-def test_a_calibrated_model_tempers_its_heatmaps_and_tells_how_they_were(model, servable, examples, tmp_path):
+def calibrated(model, folder, temperatures):
   rng, n = seeds.rng(0, 'fitted'), 12
-  temperatures = np.linspace(0.5, 4, 19)
-  calibration = new(artifacts.Calibration, tmp_path / 'calibration')
+  calibration = new(artifacts.Calibration, folder / 'calibration')
   fitting.save(fitting.fit(
       rng.normal(size=(n, 12)), rng.normal(size=(n, 1, 12)), rng.normal(size=(n, 19, 2)),
       np.broadcast_to(np.eye(2), (n, 19, 2, 2)), rng.gamma(2, size=(n, 1, 19)), 0.9, 5, 0.05, temperatures),
                calibration.fitted)
-  calibrated = new(artifacts.ServableModel, tmp_path / 'calibrated')
-  calibrated_exporter.function(models=[model], calibration=calibration, servable=calibrated,
+  made = new(artifacts.ServableModel, folder / 'calibrated')
+  calibrated_exporter.function(models=[model], calibration=calibration, servable=made,
                                sampler=SamplerConfig(), seed=0)
-  stored = json.loads((calibrated.saved_model / 'assets.extra' / 'calibration.json').read_text('utf-8'))
-  np.testing.assert_allclose(stored['temperatures'], temperatures)
-  blessing = new(artifacts.InfraBlessing, tmp_path / 'blessing')
+  return made
+
+
+def scored(servable, examples, folder):
+  blessing = new(artifacts.InfraBlessing, folder / 'blessing')
+  scores = new(artifacts.HeatmapScores, folder / 'scores')
   blessing.write({'blessed': True, 'reasons': []})
-  found = {}
-  for name, one in (('raw', servable), ('calibrated', calibrated)):
-    scores = new(artifacts.HeatmapScores, tmp_path / 'scores' / name)
-    heatmap_inferrer.function(servable=one, examples=examples, blessing=blessing, scores=scores,
-                              split='test', truth='truth', context=CONTEXT)
-    found[name] = scores.read()
-  raw, after = found['raw'], found['calibrated']
+  heatmap_inferrer.function(servable=servable, examples=examples, blessing=blessing, scores=scores,
+                            split='test', truth='truth', context=CONTEXT)
+  return scores.read()
+
+
+def test_heatmaps_of_a_recalibrated_model_are_met_where_they_are(model, examples, phantom_records, tmp_path):
+  """Truths that are moved as the points are get the scores that they had before."""
+  before = calibrated(model, tmp_path, None)
+  after = new(artifacts.ServableModel, tmp_path / 'after')
+  rng = seeds.rng(0, 'site')
+  fitted = fitting.refit(np.ones((20, 1)), rng.normal(size=(20, 19, 2)), np.tile(np.eye(2), (20, 19, 1, 1)),
+                         np.ones((20, 1, 19)), 0.9, 5, 0.05)
+  loaded = tf.saved_model.load(str(before.saved_model))
+  Recalibrated(loaded, fitted, rng.normal(0, 0.3, (19, 2))).export(after.saved_model)
+  records = [record for record in phantom_records if record.split == 'test']
+  asked = tf.saved_model.load(str(after.saved_model)).signatures['serving_default']
+  moved = asked(image_bytes=tf.constant([record.image_bytes for record in records]),
+                spacing_mm=tf.fill([len(records)], 0.1))
+  there = new(artifacts.Examples, tmp_path / 'examples')
+  example_files.write((dataclasses.replace(record, points_px={'truth': record.points_px['truth'] + by})
+                       for record, by in zip(records, moved['moved_px'].numpy(), strict=True)),
+                      there.path, 1, 'phantom')
+  old, moved_too = scored(before, examples, tmp_path / 'old'), scored(after, there, tmp_path / 'new')
+  np.testing.assert_allclose(moved_too['truth_score'], old['truth_score'], atol=1e-3)
+  assert np.abs(moved['moved_px']).max() > 5
+
+
+def test_a_calibrated_model_tempers_its_heatmaps_and_tells_how_they_were(model, servable, examples, tmp_path):
+  temperatures = np.linspace(0.5, 4, 19)
+  tempered = calibrated(model, tmp_path, temperatures)
+  stored = json.loads((tempered.saved_model / 'assets.extra' / 'calibration.json').read_text('utf-8'))
+  np.testing.assert_allclose(stored['temperatures'], temperatures)
+  raw, after = (scored(one, examples, tmp_path / one.path.name) for one in (servable, tempered))
   assert not {name for name in raw if name.endswith('before')} and 'temperature' not in raw
   np.testing.assert_allclose(after['temperature'], np.tile(temperatures, (2, 1)), rtol=1e-6)
   for name in ('truth_score', 'log_density'):
