@@ -101,7 +101,9 @@ def main(argv: list[str]) -> int:
   os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
   logging.set_verbosity(logging.WARNING)
   try:
-    return predict(argv[1:], signals)
+    status = predict(argv[1:], signals)
+    sys.stdout.flush()  # here a reader who has left is no error, at the end of the process he would be
+    return status
   except (Exception, KeyboardInterrupt) as error:
     return console.status_of(error, signals, USER_ERRORS,
                              'what is written is whole, the tables are not')

@@ -7,6 +7,7 @@ finished by then is kept.
 
 import os
 import pathlib
+import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
@@ -105,6 +106,7 @@ def main(argv: list[str]) -> int:
       print(ancestry.text(_LINEAGE.value))
     else:
       run_pipeline(say)
+    sys.stdout.flush()  # here a reader who has left is no error, at the end of the process he would be
   except (Exception, KeyboardInterrupt) as error:
     return console.status_of(error, signals, USER_ERRORS,
                              'what is finished is kept, and the same command goes on from there')

@@ -76,7 +76,7 @@ def start(tmp_path):
     return subprocess.Popen(
         [sys.executable, 'script.py', *arguments], cwd=tmp_path, encoding='utf-8',
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {'PYTHONPATH': str(digests.ROOT)},
+        env=os.environ | {'PYTHONPATH': str(digests.ROOT), 'PYTHONUNBUFFERED': ''},
         # Tests that are run in the background inherit that Ctrl-C is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
   return process
@@ -158,8 +158,11 @@ def test_a_signal_ends_it_cleanly(start, call, tmp_path, model, number):
   assert call()[0] == 0
 
 
-def test_a_reader_that_has_enough_is_no_error(start):
-  process = start('--seed=5')
+@pytest.mark.parametrize('flags', [['--seed=5'], ['--lineage=runs']])
+def test_a_reader_that_has_enough_is_no_error(start, call, tmp_path, flags):
+  call('--seed=7')
+  place, = (tmp_path / 'runs/store/writer').iterdir()
+  process = start(*(flag.replace('=runs', f'={place}') for flag in flags))
   process.stdout.close()
   assert process.stderr.read() == ''
   assert process.wait(timeout=60) == 128 + signal.SIGPIPE
