@@ -104,6 +104,13 @@ class ServableModel(Artifact):
     return 'SavedModel', str(self.saved_model)
 
 
+class ImportedModel(ServableModel):
+  """A SavedModel that was made elsewhere; whoever named it knows where it is."""
+
+  def shown(self) -> None:
+    return None
+
+
 class InfraBlessing(JsonArtifact):
   """Whether the SavedModel runs outside the code that wrote it: `infra_blessing.json`."""
 
@@ -203,6 +210,12 @@ class Tradeoff(JsonArtifact):
 
   def shown(self) -> tuple[str, str]:
     return 'cost and quality', str(self.path / 'tradeoff.html')
+
+
+class Improvement(JsonArtifact):
+  """What one model does better than another: `improvement.json`, see `improvement_analyzer`."""
+
+  files = ('improvement.json',)
 
 
 class ModelBlessing(JsonArtifact):

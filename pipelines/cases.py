@@ -31,6 +31,11 @@ def with_heatmaps(predictions: Predictions, heatmaps: HeatmapScores, examples: E
       cases, truth_score=scores['truth_score'], area_mm2=scores['area_mm2'], tempering=tempering)
 
 
+def some(ids: Sequence[str]) -> str:
+  """The first three of names, for an error."""
+  return ', '.join(ids[:3]) + (', ...' if len(ids) > 3 else '')
+
+
 def truths(examples: Examples, split: str, ids: Sequence[str], truth: str) -> np.ndarray:
   """[N, L, 2] of the images `ids` of a split, source pixels."""
   records = {r.image_id: r for r in tfrecords.read_records(examples.shards(split))}

@@ -9,6 +9,7 @@ from ceph_tf import seeds
 from ceph_tf.config import ConfigError, Experiment
 from ceph_tf.data import volumes
 from ceph_tf.data.records import DataError
+from ceph_tf.uncertainty import fitted
 from pipelines import pushed_models
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.calibrator import calibrator
@@ -21,6 +22,7 @@ from pipelines.components.example_validator import example_validator
 from pipelines.components.exporter import calibrated_exporter, exporter
 from pipelines.components.heatmap_inferrer import heatmap_inferrer
 from pipelines.components.importer import importer
+from pipelines.components.improvement_analyzer import improvement_analyzer
 from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
 from pipelines.components.recalibrator import recalibrator
@@ -120,10 +122,14 @@ def build_recalibrated(experiment: Experiment, saved_model: str, destination: st
   Returns: as for `build`.
 
   Raises:
-    ConfigError: there are no calibration films.
+    ConfigError: too few calibration films.
   """
-  if not experiment.data.calibration_images:
-    raise ConfigError('--recalibrate: set data.calibration_images, the number of films to calibrate on')
+  cfg = experiment.analyze
+  needed = fitted.needed_images(cfg.coverage, cfg.alpha)
+  if experiment.data.calibration_images < needed:
+    raise ConfigError(
+        f'--recalibrate with data.calibration_images={experiment.data.calibration_images}: at least {needed} '
+        f'films are needed for analyze.coverage={cfg.coverage:g} and analyze.alpha={cfg.alpha:g}')
   nodes, examples, anomalies, servable = _imported(experiment, saved_model)
   folder = pathlib.Path(saved_model)
   title, name = pushed_models.title(folder), pushed_models.name(folder).removesuffix(_RECALIBRATED)
@@ -131,12 +137,16 @@ def build_recalibrated(experiment: Experiment, saved_model: str, destination: st
   calibration = bulk_inferrer(servable=servable, examples=examples, blessing=before[0]['blessing'],
                               split='calibration', name='bulk_inferrer_calibration')
   again = recalibrator(servable=servable, calibration=calibration['predictions'], examples=examples,
-                       anomalies=anomalies, cfg=experiment.analyze, truth=experiment.train.truth)
+                       anomalies=anomalies, cfg=cfg, truth=experiment.train.truth)
   infra, inferrer, evaluation = _evaluation(
       experiment, examples, anomalies, again['recalibrated'], f'{title}, recalibrated', '')
+  improvement = improvement_analyzer(
+      before=before[1]['predictions'], after=inferrer['predictions'], examples=examples,
+      split=experiment.evaluate.split, truth=experiment.train.truth, resamples=experiment.evaluate.bootstrap,
+      seed=experiment.seed)
   push = pusher(servable=again['recalibrated'], blessing=evaluation['blessing'], infra=infra['blessing'],
                 evaluation=evaluation['evaluation'], model_name=name + _RECALIBRATED, destination=destination)
-  return [*nodes, *before, calibration, again, infra, inferrer, evaluation, push]
+  return [*nodes, *before, calibration, again, infra, inferrer, evaluation, improvement, push]
 
 
 def _imported(experiment: Experiment, saved_model: str) -> tuple[list[Node], Output, Output, Output]:

@@ -99,7 +99,8 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f'--{flag.name} is empty; give it a value or leave it out')
     for flag in (_MODEL, _PRESET, *([] if _RECALIBRATE.value else [_PUSH_DIR])):
       if flag.present and _SAVED_MODEL.value:
-        raise ConfigError(f'--{flag.name}: --saved_model trains and pushes nothing; leave one of them out')
+        what = 'pushes nothing without --recalibrate' if flag is _PUSH_DIR else 'trains nothing'
+        raise ConfigError(f'--{flag.name}: --saved_model {what}; leave one of them out')
     if _RECALIBRATE.value and not _SAVED_MODEL.value:
       raise ConfigError('--recalibrate: --saved_model says which model')
     if _LINEAGE.value:

@@ -1,5 +1,6 @@
 """What a run prints at its end: the figures, and where everything is."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 from ceph_tf.evaluation.alarms import DOUBTFUL_MM
@@ -8,6 +9,7 @@ from pipelines.artifacts import (
     Artifact,
     Comparison,
     Evaluation,
+    Improvement,
     ServableModel,
     StressAnalysis,
     Tradeoff,
@@ -32,6 +34,8 @@ def lines(artifacts: Iterable[Artifact]) -> Iterator[str]:
       yield from uncertainty(artifact.read())
     elif isinstance(artifact, StressAnalysis):
       yield stress(artifact.read())
+    elif isinstance(artifact, Improvement):
+      yield from improvement(artifact.read())
     elif isinstance(artifact, Comparison):
       yield from comparison(artifact.read())
     elif isinstance(artifact, Tradeoff):
@@ -39,7 +43,8 @@ def lines(artifacts: Iterable[Artifact]) -> Iterator[str]:
   for artifact in artifacts:
     if shown := artifact.shown():
       label, place = shown
-      yield f'{label + ":":18}{place}'
+      several = isinstance(artifact, Evaluation) and sum(isinstance(a, Evaluation) for a in artifacts) > 1
+      yield f'{label + ":":18}{place}' + (f' ({artifact.read()["title"]})' if several else '')
 
 
 def figures(evaluation: dict) -> Iterator[str]:
@@ -56,8 +61,9 @@ def figures(evaluation: dict) -> Iterator[str]:
         continue
       low, high = result['intervals']['mre_mm']
       interval = '' if low is None else f' [{low:.2f}, {high:.2f}]'  # of a single patient there is none
+      of = f' ({result["points"]} points with a spacing)' if evaluation['images_without_spacing'] else ''
       yield (f'{where}MRE {result["mre_mm"]:.2f} mm{interval}, '
-             f'SDR 2 mm {100 * result["sdr_2mm"]:.1f} %')
+             f'SDR 2 mm {100 * result["sdr_2mm"]:.1f} %{of}')
       random = result['random']
       if (truth, subset) == (evaluation['truth'], 'official') and random['points']:
         yield (f'    without the mean error of each landmark: MRE {random["mre_mm"]:.2f} mm, '
@@ -65,12 +71,33 @@ def figures(evaluation: dict) -> Iterator[str]:
   if evaluation['alarms']:
     found = evaluation['alarms']['official']
     named = found['gross_referred'] + found['gross_checked']
-    yield (f'  refers {100 * found["referred"]:.1f} % of the images; of {found["gross"]} errors above '
-           f'{DOUBTFUL_MM:g} mm {named} are of these or of landmarks to check')
+    worth = '' if evaluation['spacing_mm'] is None else (
+        f'; of {found["gross"]} errors above {DOUBTFUL_MM:g} mm {named} are of these or of landmarks to '
+        'check')
+    yield f'  refers {100 * found["referred"]:.1f} % of the images{worth}'
   if evaluation['circles'] and evaluation['circles']['official']['points']:
     found = evaluation['circles']['official']
     radius = '' if found['mean_radius_mm'] is None else f', mean radius {found["mean_radius_mm"]:.2f} mm'
     yield f'  circles hold {100 * found["coverage"]:.1f} % of the truths{radius}'
+
+
+def improvement(found: dict) -> Iterator[str]:
+  """The differences of an `improvement.json`, and the landmarks that were moved the farthest."""
+  words = []
+  for figure, name, factor, unit in (('mre_mm', 'MRE', 1, 'mm'), ('sdr_2mm', 'SDR 2 mm', 100, '%'),
+                                     ('aurc_mm', 'AURC', 1, 'mm')):
+    one = found['difference'][figure]
+    if one['value'] is not None:
+      digits = 1 if unit == '%' else 2
+      low, high = one['interval']
+      interval = '' if low is None else f' [{factor * low:+.{digits}f}, {factor * high:+.{digits}f}]'
+      words.append(f'{name} {factor * one["value"]:+.{digits}f} {unit}{interval}')
+  yield (f'Difference on {found["images"]} images of {found["split"]}, against {found["truth"]}: '
+         f'{", ".join(words) or "unknown (no spacing is known)"}')
+  moved = {name: math.hypot(*way) for name, way in found['moved_mm'].items() if None not in way}
+  if moved:
+    most = sorted(moved, key=moved.get, reverse=True)[:3]
+    yield f'  moved the farthest: {", ".join(f"{name} {moved[name]:.2f} mm" for name in most)}'
 
 
 def uncertainty(analysis: dict) -> Iterator[str]:

@@ -55,7 +55,7 @@ class Page:
 def _facts(model: dict, date: str) -> str:
   rows = {'Regions': model['regions'] if model['coverage'] is None else
                      f'are meant to hold the true point with {100 * model["coverage"]:g} % probability, '
-                     'on X-rays like those they were calibrated on; how often they do is on the model card',
+                     'on X-rays like those of the calibration; how often they did is in its evaluation.json',
           'Referral rule': model['refer'], 'Lineage': model['lineage_sha256'] or 'unknown', 'Date': date}
   items = ''.join(f'<dt>{key}</dt><dd>{html.escape(value)}</dd>' for key, value in rows.items())
   return f'<dl>{items}</dl>'

@@ -3,6 +3,7 @@
 Inside is the model as it was; what is added needs its answers alone.
 """
 
+import hashlib
 import pathlib
 
 import numpy as np
@@ -14,6 +15,12 @@ from ceph_tf.uncertainty import habits
 from ceph_tf.uncertainty.fitted import Fitted
 
 NEEDED = ('samples_px', 'ood_score', fitting.RADIUS_MEASURE, fitting.BIN_MEASURE)  # outputs of the model
+FILMS = 'recalibrated_on_sha256'  # in its `calibration.json`: films of this site and of those before
+
+
+def fingerprint(image_bytes: bytes) -> str:
+  """What `FILMS` knows of a film."""
+  return hashlib.sha256(image_bytes).hexdigest()
 
 
 class Recalibrated(tf.Module):

@@ -6,10 +6,11 @@ import shutil
 
 from ceph_tf.config import DataConfig
 from ceph_tf.data import examples as example_files
-from ceph_tf.data.records import DataError
+from ceph_tf.data.records import TRAINING_SPLITS, DataError
+from ceph_tf.serving import recalibrated
 from ceph_tf.serving import saved_model as pushed_model
-from pipelines import digests
-from pipelines.artifacts import Examples, ServableModel
+from pipelines import cases, digests
+from pipelines.artifacts import Examples, ImportedModel
 from pipelines.dsl import In, Out, component
 
 _SIGNATURES = ('serving_default', 'predict_image', 'mean_heatmap')
@@ -21,7 +22,7 @@ def _content(saved_model: str, **_) -> str:
 
 
 @component(external=_content)
-def importer(examples: In[Examples], servable: Out[ServableModel], *, saved_model: str, data: DataConfig,
+def importer(examples: In[Examples], servable: Out[ImportedModel], *, saved_model: str, data: DataConfig,
              seed: int):
   """Copies the SavedModel, so that what is judged stays what it was.
 
@@ -32,8 +33,8 @@ def importer(examples: In[Examples], servable: Out[ServableModel], *, saved_mode
     data, seed: of the examples.
 
   Raises:
-    DataError: it cannot be loaded, is none of ours, knows other landmarks than the examples, or was trained
-      on films that calibrate here.
+    DataError: it cannot be loaded, is none of ours, knows other landmarks than the examples, was trained
+      on films that calibrate here, or was recalibrated on films that test here.
   """
   folder = pathlib.Path(saved_model)
   wanted = example_files.read_schema(examples.path)['landmark_names']
@@ -48,7 +49,20 @@ def importer(examples: In[Examples], servable: Out[ServableModel], *, saved_mode
                     f'{len(wanted)} ({", ".join(wanted[:3])}, ...); they must be the same in the same order')
   if data.calibration_images:
     _check_division(folder, data, seed)
+  _check_tested(folder, model.calibration, examples)
   shutil.copytree(folder, servable.saved_model)
+
+
+def _check_tested(folder: pathlib.Path, calibration: dict, examples: Examples) -> None:
+  """Raises `DataError` if the model was recalibrated on films that would say how good it is."""
+  known = set(calibration.get(recalibrated.FILMS, ()))
+  for split in examples.splits() if known else ():
+    if split not in TRAINING_SPLITS:
+      records = example_files.read_records(examples.shards(split))
+      seen = [r.image_id for r in records if recalibrated.fingerprint(r.image_bytes) in known]
+      if seen:
+        raise DataError(f'{folder} was recalibrated on {len(seen)} images of {split} ({cases.some(seen)}), '
+                        'which would flatter it; leave them out, or call them calibration in a column split')
 
 
 def _check_division(folder: pathlib.Path, data: DataConfig, seed: int) -> None:

@@ -10,7 +10,7 @@ from ceph_tf.config import AnalyzeConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import DataError
 from ceph_tf.serving import saved_model as pushed_model
-from ceph_tf.serving.recalibrated import NEEDED, Recalibrated
+from ceph_tf.serving.recalibrated import FILMS, NEEDED, Recalibrated, fingerprint
 from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty import habits
 from pipelines import cases
@@ -39,7 +39,8 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
     truth: the one that habits are seen in.
 
   Raises:
-    DataError: too few calibration films, or a model that nothing was fitted for.
+    DataError: too few calibration films, films that it was recalibrated on before, or a model that nothing
+      was fitted for.
   """
   found = calibration.read()
   if missing := [name for name in NEEDED if not {name, f'measure/{name}'} & found.keys()]:
@@ -54,8 +55,15 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
                     'data.calibration_images, analyze.coverage, analyze.alpha)')
   found = {name: value[rows] for name, value in found.items() if np.ndim(value)}
   ids, points = found['image_id'].tolist(), found['points_px']
-  patient = {r.image_id: r.patient_id for r in tfrecords.read_records(examples.shards('calibration'))}
-  patients = [patient[i] for i in ids]
+  films = {r.image_id: (r.patient_id, fingerprint(r.image_bytes))
+           for r in tfrecords.read_records(examples.shards('calibration'))}
+  patients, fingerprints = zip(*(films[i] for i in ids), strict=True)
+  model = pushed_model.load(servable.saved_model)
+  before = model.calibration.get(FILMS, [])
+  if again := [i for i, one in zip(ids, fingerprints, strict=True) if one in before]:
+    raise DataError(f'the model was already recalibrated on {len(again)} of the {len(ids)} calibration '
+                    f'images ({cases.some(again)}), where its errors would flatter it; allowed are other '
+                    'images, or the model that it was before')
   size = habits.size_px(points).numpy()[:, None, None]
   errors = (points - cases.truths(examples, 'calibration', ids, truth)) / size
   left = (errors - habits.of_others(errors, patients)) * size
@@ -63,10 +71,9 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
       found['ood_score'][:, None], -left, found['covariance_px2'],
       found[f'measure/{fitting.BIN_MEASURE}'][:, None], cfg.coverage, cfg.bins, cfg.alpha)
   habit = habits.fit(errors, patients)
-  model = pushed_model.load(servable.saved_model)
   Recalibrated(model.loaded, fitted, habit).export(recalibrated.saved_model)
   calibrated = model.calibration | fitting.summary(fitted, list(model.landmarks)) | {
-      'habits_in_head_sizes': habit.tolist()}
+      'habits_in_head_sizes': habit.tolist(), FILMS: sorted({*before, *fingerprints})}
   _describe(servable.saved_model, recalibrated.saved_model, list(model.landmarks), calibrated)
 
 

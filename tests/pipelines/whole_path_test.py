@@ -169,7 +169,8 @@ def test_of_own_images_some_may_bring_the_model_to_their_site(work, own_images, 
   assert (words['calibration_images'], words['regions'], words['coverage']) == (4, 'stated', 0.6)
   lineage = run(work, f'--lineage={pushed}').stdout
   assert 'recalibrator' in lineage and 'importer' in lineage
-  assert 'already holds' not in done.stdout and judge(work, *flags).stdout.count('cached') == 11
+  assert 'Difference on ' in done.stdout and 'moved the farthest: ' in done.stdout
+  assert 'already holds' not in done.stdout and judge(work, *flags).stdout.count('cached') == 12
   asked = [sys.executable, '-m', 'pipelines.predict', f'--saved_model={pushed}', f'--out={work / "answers"}',
            '--spacing_mm=0.1', str(own_images / f'{phantom_records[0].image_id}.png')]
   assert subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0

@@ -13,6 +13,7 @@ from ceph_tf.config import AnalyzeConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import LANDMARKS, DataError, Record
 from ceph_tf.serving import saved_model
+from ceph_tf.serving.recalibrated import FILMS
 from ceph_tf.uncertainty import habits
 from pipelines.artifacts import Anomalies, Examples, Predictions, ServableModel
 from pipelines.components.recalibrator import recalibrator
@@ -47,10 +48,10 @@ def predictions(folder, truth=TRUTH, **changed):
 
 @pytest.fixture
 def run(tmp_path, tiny_models):
-  def recalibrate(duplicates=(), patients=IDS, trained=(), cfg=None, model=None, **changed):
+  def recalibrate(duplicates=(), patients=IDS, trained=(), cfg=None, model=None, site='', **changed):
     examples = artifact(Examples, tmp_path / 'examples')
-    records = [Record(i, b'png', 0.5, 'calibration', patient, {'truth': truth}, 600, 600, LANDMARKS)
-               for i, patient, truth in zip(IDS, patients, TRUTH, strict=True)]
+    records = [Record(i, f'{i}{site}'.encode(), 0.5, 'calibration', patient, {'truth': truth}, 600, 600,
+                      LANDMARKS) for i, patient, truth in zip(IDS, patients, TRUTH, strict=True)]
     records += [Record(i, b'png', 0.5, 'train', i, {'truth': TRUTH[0]}, 600, 600, LANDMARKS) for i in trained]
     tfrecords.write(records, examples.path, 2, 'csv')
     anomalies = artifact(Anomalies, tmp_path / 'anomalies')
@@ -106,9 +107,19 @@ def test_the_papers_of_a_second_site_hold_those_of_the_first(run, tmp_path):
   first = shutil.move(run(), tmp_path / 'first')
   for name in ('examples', 'anomalies', 'servable', 'out', 'predictions'):
     shutil.rmtree(tmp_path / name)
-  second = run(model=first)
+  second = run(model=first, site='another')
+  assert len(calibration(first)[FILMS]) == 24 and len(calibration(second)[FILMS]) == 48
   assert json.loads((second / 'assets.extra/origin/calibration.json').read_text()) == calibration(first)
   assert (second / 'assets.extra/origin/origin/lineage.json').is_file()
+
+
+def test_films_bring_a_model_to_their_site_just_once(run, tmp_path):
+  first = shutil.move(run(), tmp_path / 'first')
+  for name in ('examples', 'anomalies', 'servable', 'out', 'predictions'):
+    shutil.rmtree(tmp_path / name)
+  with pytest.raises(DataError, match=r'on 24 of the 24 calibration images \(c00, c01, c02, ...\)'):
+    run(model=first)
+  assert not (tmp_path / 'out/saved_model').exists()
 
 
 def test_films_that_trained_it_or_repeat_are_left_out(run):

@@ -139,7 +139,8 @@ def test_a_model_is_judged_before_and_after_it_is_recalibrated():
   assert [node.name for node in found] == [
       'example_gen', 'example_validator', 'importer',
       'before/infra_validator', 'before/bulk_inferrer', 'before/evaluator',
-      'bulk_inferrer_calibration', 'recalibrator', 'infra_validator', 'bulk_inferrer', 'evaluator', 'pusher']
+      'bulk_inferrer_calibration', 'recalibrator', 'infra_validator', 'bulk_inferrer', 'evaluator',
+      'improvement_analyzer', 'pusher']
   by_name = {node.name: node for node in found}
   imported, again = (by_name['importer']['servable'],), (by_name['recalibrator']['recalibrated'],)
   for name, asked in (('bulk_inferrer_calibration', imported), ('before/bulk_inferrer', imported),
@@ -149,5 +150,14 @@ def test_a_model_is_judged_before_and_after_it_is_recalibrated():
   assert by_name['pusher'].params['model_name'] == 'mine_recalibrated'
   second = pipeline.build_recalibrated(judging([], '', '/data', 0), '/models/mine_recalibrated/1', '/push')
   assert second[-1].params['model_name'] == 'mine_recalibrated'
-  with pytest.raises(ConfigError, match='--recalibrate: set data.calibration_images'):
-    pipeline.build_recalibrated(judging([], 'csv', '/data', 0), '/models/mine/3', '/push')
+  compared = by_name['improvement_analyzer'].inputs
+  assert compared['before'][0].node.name == 'before/bulk_inferrer'
+  assert compared['after'][0].node.name == 'bulk_inferrer'
+
+
+@pytest.mark.parametrize('fields,words', [
+    ([], 'images=0: at least 19 films'), (['data.calibration_images=18'], 'images=18: at least 19 films'),
+    (['data.calibration_images=20', 'analyze.coverage=0.96'], 'at least 24 films .* analyze.coverage=0.96')])
+def test_too_few_films_to_recalibrate_are_said_before_anything_runs(fields, words):
+  with pytest.raises(ConfigError, match=words):
+    pipeline.build_recalibrated(judging(fields, 'csv', '/data', 0), '/models/mine/3', '/push')
