@@ -24,10 +24,11 @@ def fingerprint(image_bytes: bytes) -> str:
 
 
 class Recalibrated(tf.Module):
-  """The signatures of a calibrated `serving.predictor.Predictor`, with one more output.
+  """The signatures of a calibrated `serving.predictor.Predictor`.
 
-  `moved_px` [B, L, 2] is how far points were moved. Heatmaps stay where they were: moved likewise, the
-  density of a landmark is that of its point.
+  Another output, `moved_px` [B, L, 2] (and in mm), is how far points were moved. Heatmaps stay where they
+  were: moved likewise, the density of a landmark is that of its point. To say so, `mean_heatmap` asks for
+  points, too, and takes up to twice as long.
   """
 
   def __init__(self, loaded, fitted: Fitted, habit: np.ndarray):
@@ -63,7 +64,9 @@ class Recalibrated(tf.Module):
         'moved_px': answers.get('moved_px', 0.0) + move,  # of a model that was at another site before
     }
     changed = refused(changed, answers['status'] == b'ok')
-    return answers | changed | in_mm(changed, spacing_mm)
+    # Not even where it has none of its own does another site's region hold here.
+    kept = {name: value for name, value in answers.items() if not name.startswith('region_')}
+    return kept | changed | in_mm(changed, spacing_mm)
 
   def export(self, directory: pathlib.Path) -> None:
     """Writes a SavedModel with all signatures that there were."""

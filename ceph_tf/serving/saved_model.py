@@ -73,13 +73,16 @@ def load(folder: pathlib.Path) -> Model:
     names = LANDMARKS if landmarks == len(LANDMARKS) else [f'landmark_{k + 1}' for k in range(landmarks)]
   if not isinstance(names, (list, tuple)) or len(names) != landmarks:
     raise DataError(f'{extra / "landmarks.json"} does not name the {landmarks} landmarks of the model')
+  calibration = _json(extra / 'calibration.json')
+  if not isinstance(calibration, (dict, type(None))):
+    raise DataError(f'{extra / "calibration.json"} holds no object')
   place = folder.absolute()
   numbered = place.name.isascii() and place.name.isdigit()
   lineage = folder / 'lineage.json'
   return Model(
       name=place.parent.name if numbered else place.name, version=int(place.name) if numbered else None,
       lineage_sha256=hashlib.sha256(lineage.read_bytes()).hexdigest() if lineage.is_file() else None,
-      landmarks=tuple(map(str, names)), calibration=_json(extra / 'calibration.json') or {}, loaded=loaded)
+      landmarks=tuple(map(str, names)), calibration=calibration or {}, loaded=loaded)
 
 
 def _check(loaded, folder: pathlib.Path) -> int:

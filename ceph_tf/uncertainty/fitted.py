@@ -9,7 +9,7 @@ For each image the exported model answers, besides the measures:
     bin                 [B, L]  1 (most certain) to Q: quantile bin of the entropy
     ood_score           [B]     distance of the image from the training images, see `ood`
     ood_p_value         [B]     conformal p-value of that score among the calibration images, each as it
-                                is and as another scanner might show it
+                                is and (but where a model is fitted anew) as another scanner might show it
     uncertainty_p_value [B]     likewise of the mean entropy over the landmarks: a little doubt about a
                                 turned or dark film is nothing that a doctor must be called for
     refer               [B]     bool, the policy: a doctor must look where a p-value is at most its
@@ -76,12 +76,16 @@ class Fitted:
 
   @property
   def refers(self) -> bool:
-    return (self.images + 1) * self.alpha >= 1
+    return self.images >= _needed_to_refer(self.alpha)
 
 
 def needed_images(coverage: float, alpha: float) -> int:
   """How many calibration images support regions and referral: 19 for 0.9 and 0.05."""
-  return max(conformal.needed_images(coverage), math.ceil(1 / alpha - 1e-9) - 1)
+  return max(conformal.needed_images(coverage), _needed_to_refer(alpha))
+
+
+def _needed_to_refer(alpha: float) -> int:
+  return math.ceil(1 / alpha - 1e-9) - 1  # 1 / (1 / 49) is above 49
 
 
 def _quantiles(scores: np.ndarray, coverage: float) -> np.ndarray:
@@ -227,7 +231,7 @@ def summary(fitted: Fitted, names: list[str]) -> dict:
                  f'{conformal.needed_images(fitted.coverage)} calibration images',
       'refer': ' or '.join(f'{name} <= {level:g}' for name, level in levels(fitted.alpha).items())
                if fitted.refers else
-               f'absent: alpha={fitted.alpha:g} needs {int(np.ceil(1 / fitted.alpha)) - 1} '
+               f'absent: alpha={fitted.alpha:g} needs {_needed_to_refer(fitted.alpha)} '
                'calibration images',
       'landmarks': names,
       'radius_quantiles': plain(fitted.radius_quantiles),

@@ -3,7 +3,7 @@
 A landmark's mean error over n films (Houston 1983, see `evaluation.systematic`) is the habit that is looked
 for, and chance, whose variance v falls with n. So of each mean a share t / (t + v) is believed, where t is
 what the squared means of all landmarks have above their v on average: the normal means of empirical Bayes
-(Efron & Morris, JASA 68, 1973). Where doctors have the model's habits, t is 0 and nothing is changed.
+(Efron & Morris, JASA 68, 1973). Where doctors have the model's habits, t is small or 0, and so are changes.
 
 Errors are measured in sizes of the head as its landmarks show it, so that they hold for films of any
 resolution and of unknown spacing.
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+
+PATIENTS = 5  # with a landmark; the variance of fewer is itself chance
 
 
 def size_px(points_px: tf.Tensor) -> tf.Tensor:
@@ -29,7 +31,7 @@ def fit(errors: np.ndarray, patient_ids: Sequence[str]) -> np.ndarray:
     patient_ids: N names; films of one patient, of one name, count as one by their mean.
 
   Returns:
-    [L, 2] in the unit of `errors`; 0 for a landmark that fewer than two patients show.
+    [L, 2] in the unit of `errors`; 0 for a landmark that fewer than `PATIENTS` show.
 
   Raises:
     ValueError: shapes that do not fit.
@@ -38,14 +40,15 @@ def fit(errors: np.ndarray, patient_ids: Sequence[str]) -> np.ndarray:
   if errors.ndim != 3 or errors.shape[2] != 2 or len(patient_ids) != len(errors):
     raise ValueError(f'errors {errors.shape}, {len(patient_ids)} patient ids: must be [N, L, 2] and N')
   names, patient = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
-  by_patient = np.stack([_mean(errors[patient == k])[0] for k in range(len(names))])
+  by_patient = np.array([_mean(errors[patient == k])[0] for k in range(len(names))])
+  by_patient = by_patient.reshape(len(names), *errors.shape[1:])  # also of none
   mean, count = _mean(by_patient)
-  seen = count >= 2
+  seen = count >= PATIENTS
   result = np.zeros(mean.shape)
   if seen.any():
     mean, count, scatter = mean[seen], count[seen], by_patient[:, seen] - mean[seen]
     chance = np.nansum(np.square(scatter), (0, 2)) / (count * (count - 1))
-    habit = max(0, np.mean(np.square(mean).sum(-1) - chance))
+    habit = max(0, np.average(np.square(mean).sum(-1) - chance, weights=count))
     share = np.divide(habit, habit + chance, out=np.zeros(len(mean)), where=habit > 0)
     result[seen] = share[:, None] * mean
   return result

@@ -11,8 +11,8 @@ from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import DataError
 from ceph_tf.serving import saved_model as pushed_model
 from ceph_tf.serving.recalibrated import FILMS, NEEDED, Recalibrated, fingerprint
+from ceph_tf.uncertainty import conformal, habits
 from ceph_tf.uncertainty import fitted as fitting
-from ceph_tf.uncertainty import habits
 from pipelines import cases
 from pipelines.artifacts import Anomalies, Examples, Predictions, ServableModel
 from pipelines.dsl import In, Out, component
@@ -39,7 +39,7 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
     truth: the one that habits are seen in.
 
   Raises:
-    DataError: too few calibration films, films that it was recalibrated on before, or a model that nothing
+    DataError: too few patients or truths, films that it was recalibrated on before, or a model that nothing
       was fitted for.
   """
   found = calibration.read()
@@ -48,16 +48,16 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
                     'data.calibration_images=0, and has nothing that could be fitted anew')
   ids = found['image_id'].tolist()
   rows = cases.unseen(ids, anomalies.read()['duplicates'], examples, ('train', 'validation'))
-  needed = fitting.needed_images(cfg.coverage, cfg.alpha)
-  if rows.sum() < needed:
-    raise DataError(f'{rows.sum()} calibration images, without training images and repetitions: a coverage '
-                    f'of {cfg.coverage:g} and an alpha of {cfg.alpha:g} need {needed} (settings: '
-                    'data.calibration_images, analyze.coverage, analyze.alpha)')
   found = {name: value[rows] for name, value in found.items() if np.ndim(value)}
   ids, points = found['image_id'].tolist(), found['points_px']
   films = {r.image_id: (r.patient_id, fingerprint(r.image_bytes))
            for r in tfrecords.read_records(examples.shards('calibration'))}
-  patients, fingerprints = zip(*(films[i] for i in ids), strict=True)
+  patients, fingerprints = [films[i][0] for i in ids], [films[i][1] for i in ids]
+  needed, number = fitting.needed_images(cfg.coverage, cfg.alpha), len(set(patients))
+  if number < needed:
+    raise DataError(f'the calibration images, without training images and repetitions, are of {number} '
+                    f'patients: a coverage of {cfg.coverage:g} and an alpha of {cfg.alpha:g} need {needed} '
+                    '(settings: data.calibration_images, analyze.coverage, analyze.alpha)')
   model = pushed_model.load(servable.saved_model)
   before = model.calibration.get(FILMS, [])
   if again := [i for i, one in zip(ids, fingerprints, strict=True) if one in before]:
@@ -70,6 +70,9 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
   fitted = fitting.refit(
       found['ood_score'][:, None], -left, found['covariance_px2'],
       found[f'measure/{fitting.BIN_MEASURE}'][:, None], cfg.coverage, cfg.bins, cfg.alpha)
+  if not fitted.has_regions:
+    raise DataError(f'no landmark has a truth in {conformal.needed_images(cfg.coverage)} of the {len(ids)} '
+                    f'calibration images, which a coverage of {cfg.coverage:g} needs')
   habit = habits.fit(errors, patients)
   Recalibrated(model.loaded, fitted, habit).export(recalibrated.saved_model)
   calibrated = model.calibration | fitting.summary(fitted, list(model.landmarks)) | {

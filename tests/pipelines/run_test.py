@@ -124,6 +124,7 @@ def test_flags_reach_the_experiment(call):
     (['--saved_model=runs', '--preset=smoke'], '--preset: --saved_model trains nothing;'),
     (['--saved_model=runs', '--model=bug'], '--model: --saved_model trains'),
     (['--saved_model=runs', '--push_dir=x'], '--push_dir: --saved_model pushes nothing without'),
+    (['--push_dir=script.py/x'], '--push_dir=script.py/x: nothing can be written to '),
     (['--recalibrate'], '--recalibrate: --saved_model says which model'),
     (['--saved_model=runs', '--recalibrate', '--preset=smoke'], '--preset: --saved_model trains'),
     (['--saved_model=nothing', '--recalibrate', '--push_dir=x'], '--saved_model=nothing: there is no'),

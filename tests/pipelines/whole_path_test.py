@@ -156,17 +156,17 @@ def test_of_own_images_some_may_calibrate_the_analysis(work, own_images, phantom
 
 
 def test_of_own_images_some_may_bring_the_model_to_their_site(work, own_images, phantom_records):
-  fields = ('data.calibration_images=4', 'analyze.coverage=0.6', 'analyze.alpha=0.25',
+  fields = ('data.calibration_images=6', 'analyze.coverage=0.6', 'analyze.alpha=0.25',
             'evaluate.max_mre_mm=1000')
   flags = ('--recalibrate', f'--push_dir={work / "pushed"}', '--dataset=csv', f'--data_dir={own_images}',
            *(f'--set={field}' for field in fields))
   done = judge(work, *flags)
-  number = len(phantom_records) - 4
+  number = len(phantom_records) - 6
   for title in ('baseline_phantom_smoke, version 1', 'baseline_phantom_smoke, version 1, recalibrated'):
     assert f'{title}: {number} images of test' in done.stdout
   pushed = work / 'pushed/baseline_phantom_smoke_recalibrated/1'
   words = json.loads((pushed / 'assets.extra/calibration.json').read_text('utf-8'))
-  assert (words['calibration_images'], words['regions'], words['coverage']) == (4, 'stated', 0.6)
+  assert (words['calibration_images'], words['regions'], words['coverage']) == (6, 'stated', 0.6)
   lineage = run(work, f'--lineage={pushed}').stdout
   assert 'recalibrator' in lineage and 'importer' in lineage
   assert 'Difference on ' in done.stdout and 'moved the farthest: ' in done.stdout

@@ -71,6 +71,12 @@ def test_regions_bins_and_alarms_are_those_of_the_site(before, after, pictures):
     np.testing.assert_allclose(new[name], old[name], rtol=1e-3, atol=1e-3)
 
 
+def test_another_sites_regions_are_gone_where_this_one_has_none(before, pictures, tmp_path):
+  assert 'region_radius_mm' in ask(before, pictures)
+  new = ask(recalibrated(before, tmp_path, refitted(8)), pictures)  # 90 % needs 9
+  assert not [name for name in new if name.startswith('region')]
+
+
 def test_an_ordinary_film_of_the_site_is_not_referred(before, pictures, tmp_path):
   new = ask(recalibrated(before, tmp_path, refitted(ood=1e6)), pictures)
   assert not new['refer'].any() and (new['ood_p_value'] == 1).all()

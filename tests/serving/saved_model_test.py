@@ -46,6 +46,10 @@ def test_what_lies_beside_the_model(folder, tmp_path):
   assert (model.name, model.version) == ('plain', None)
   assert model.lineage_sha256 == hashlib.sha256(b'{}').hexdigest()
   assert model.landmarks[3] == 'p3' and (model.coverage, model.bins) == (0.9, 4)
+  (other / 'assets.extra/calibration.json').write_text('[1]')
+  with pytest.raises(DataError, match='calibration.json holds no object'):
+    saved_model.load(other)
+  (other / 'assets.extra/calibration.json').unlink()
   (other / 'assets.extra/landmarks.json').write_text('["one"]')
   with pytest.raises(DataError, match='does not name the 19 landmarks'):
     saved_model.load(other)

@@ -179,7 +179,8 @@ def test_an_image_whose_features_are_not_finite_is_referred():
 
 
 @pytest.mark.parametrize(('n', 'alpha', 'refers'), [(10, 0.05, False), (18, 0.05, False), (19, 0.05, True),
-                                                   (8, 0.1, False), (9, 0.1, True), (99, 0.01, True)])
+                                                   (8, 0.1, False), (9, 0.1, True), (99, 0.01, True),
+                                                   (47, 1 / 49, False), (48, 1 / 49, True)])
 def test_refer_is_absent_where_no_image_could_be_referred(n, alpha, refers):
   fitted = fit(made(n), alpha=alpha, coverage=0.5)
   found = answers(fitted, made(n))
@@ -187,8 +188,8 @@ def test_refer_is_absent_where_no_image_could_be_referred(n, alpha, refers):
   assert {'bin', 'ood_score', 'ood_p_value', 'uncertainty_p_value'} <= set(found)
   stated = fitting.summary(fitted, NAMES)['refer']
   needed = round(1 / alpha) - 1
-  assert stated == (f'ood_p_value <= {alpha} or uncertainty_p_value <= {2 * alpha}' if refers else
-                    f'absent: alpha={alpha} needs {needed} calibration images')
+  assert stated == (f'ood_p_value <= {alpha:g} or uncertainty_p_value <= {2 * alpha:g}' if refers else
+                    f'absent: alpha={alpha:g} needs {needed} calibration images')
 
 
 @pytest.mark.parametrize(('n', 'stated'), [(4, False), (8, False), (9, True)])

@@ -21,14 +21,24 @@ def test_the_size_of_a_square_is_half_its_diagonal_wherever_it_lies():
 
 
 def test_a_habit_by_hand():
-  # Means (2, 0) and 0; each scatters by 1 about them, so the variance of a mean of two is 1. The squared
-  # means have (4 - 1 + 0 - 1) / 2 = 1 above that, so half of each is believed.
-  errors = np.array([[[1, 0], [0, 1]], [[3, 0], [0, -1]]])
+  # Means (2, 0) and 0 of five; squared deviations sum to 20, so the variance of a mean is 20 / (5 * 4) = 1.
+  # The squared means have (4 - 1 + 0 - 1) / 2 = 1 above that, so half of each is believed.
+  errors = np.array([[[2 + d, 0], [0, d]] for d in (-3, -1, 0, 1, 3)])
   np.testing.assert_allclose(fit(errors), [[1, 0], [0, 0]])
 
 
+def test_a_landmark_counts_as_often_as_it_is_seen():
+  # The third, seen ten times: mean 3, squared deviations 90, variance of the mean 1. Above chance is
+  # (5 * (4 - 1) + 5 * (0 - 1) + 10 * (9 - 1)) / 20 = 4.5.
+  errors = np.full((10, 3, 2), NAN)
+  errors[:5, :2] = [[[2 + d, 0], [0, d]] for d in (-3, -1, 0, 1, 3)]
+  errors[:, 2] = [[3 + d, 0] for d in (-3, 3) * 5]
+  np.testing.assert_allclose(fit(errors), [[2 * 4.5 / 5.5, 0], [0, 0], [3 * 4.5 / 5.5, 0]])
+
+
 def test_what_may_be_chance_is_no_habit():
-  errors = np.array([[[1.5, 0], [0, 1]], [[-0.5, 0], [0, -1]]])  # the squared mean is 1/4, its variance 1
+  # The squared mean of the first is 1/4, its variance 1.
+  errors = np.array([[[0.5 + d, 0], [0, d]] for d in (-3, -1, 0, 1, 3)])
   np.testing.assert_array_equal(fit(errors), np.zeros((2, 2)))
 
 
@@ -43,25 +53,28 @@ def test_films_of_a_patient_count_once():
   np.testing.assert_allclose(fit(often, ['a', 'b', 'c', 'd', 'e', 'f', 'a', 'a']), fit(errors))
 
 
-def test_a_landmark_that_fewer_than_two_patients_show_has_no_habit_and_changes_none():
+def test_a_landmark_that_few_patients_show_has_no_habit_and_changes_none():
   rng = seeds.rng(0, 'habits')
   errors = rng.normal(1, 0.5, (6, 4, 2))
-  errors[:, 1], errors[1:, 3], errors[0, 0, 1] = NAN, NAN, NAN
+  errors[:, 1], errors[4:, 3], errors[0, 0, 1] = NAN, NAN, NAN
   found = fit(errors)
   np.testing.assert_array_equal(found[[1, 3]], 0)
   np.testing.assert_allclose(found[[0, 2]], fit(errors[:, [0, 2]]))
   assert (found[[0, 2]] > 0.5).all()
-  np.testing.assert_array_equal(fit(errors[:1]), 0)
+  np.testing.assert_array_equal(fit(errors[:4]), 0)
+  np.testing.assert_array_equal(fit(errors[:0]), np.zeros((4, 2)))
 
 
 def test_a_film_has_no_say_in_what_is_taken_from_it():
   rng = seeds.rng(0, 'habits')
-  errors, patients = rng.normal(1, 0.5, (6, 3, 2)), ['a', 'a', 'b', 'c', 'd', 'e']
+  errors, patients = rng.normal(1, 0.5, (8, 3, 2)), [*'aabcdefg']
   found = habits.of_others(errors, patients)
-  np.testing.assert_allclose(found[2], habits.fit(np.delete(errors, 2, 0), ['a', 'a', 'c', 'd', 'e']))
-  np.testing.assert_allclose(found[0], habits.fit(errors[2:], ['b', 'c', 'd', 'e']))
+  np.testing.assert_allclose(found[2], habits.fit(np.delete(errors, 2, 0), [*'aacdefg']))
+  np.testing.assert_allclose(found[0], habits.fit(errors[2:], [*'bcdefg']))
+  assert (found > 0.5).all()
   errors[1] += 100
   np.testing.assert_array_equal(habits.of_others(errors, patients)[:2], found[:2])
+  np.testing.assert_array_equal(habits.of_others(errors, ['a'] * 8), 0)
 
 
 @pytest.mark.parametrize('spread', [0.0, 0.1, 1.0])

@@ -52,13 +52,15 @@ def run(tmp_path, tiny_models):
     examples = artifact(Examples, tmp_path / 'examples')
     records = [Record(i, f'{i}{site}'.encode(), 0.5, 'calibration', patient, {'truth': truth}, 600, 600,
                       LANDMARKS) for i, patient, truth in zip(IDS, patients, TRUTH, strict=True)]
-    records += [Record(i, b'png', 0.5, 'train', i, {'truth': TRUTH[0]}, 600, 600, LANDMARKS) for i in trained]
+    records += [Record(i, b'png', 0.5, split, i, {'truth': TRUTH[0]}, 600, 600, LANDMARKS)
+                for i, split in dict(trained).items()]
     tfrecords.write(records, examples.path, 2, 'csv')
     anomalies = artifact(Anomalies, tmp_path / 'anomalies')
     anomalies.write({'duplicates': [list(pair) for pair in duplicates]})
     servable = artifact(ServableModel, tmp_path / 'servable')
     shutil.copytree(model or tiny_models / 'tiny/1', servable.saved_model)
     (servable.saved_model / 'lineage.json').write_text('[]')
+    (servable.saved_model / 'assets.extra/sampler.json').write_text('asked')
     out = artifact(ServableModel, tmp_path / 'out')
     recalibrator.function(
         servable=servable, calibration=predictions(tmp_path / 'predictions', **changed), examples=examples,
@@ -99,6 +101,7 @@ def test_its_papers_say_where_it_comes_from(run, tiny_models):
   extra = folder / 'assets.extra'
   assert json.loads((extra / 'landmarks.json').read_text()) == list(LANDMARKS)
   assert (extra / 'origin/lineage.json').read_text() == '[]'
+  assert (extra / 'sampler.json').read_text() == 'asked'
   assert json.loads((extra / 'origin/calibration.json').read_text()) == before
   assert not (folder / 'lineage.json').exists()  # the pusher writes its own
 
@@ -122,10 +125,11 @@ def test_films_bring_a_model_to_their_site_just_once(run, tmp_path):
   assert not (tmp_path / 'out/saved_model').exists()
 
 
-def test_films_that_trained_it_or_repeat_are_left_out(run):
+@pytest.mark.parametrize('split', ['train', 'validation'])
+def test_films_that_trained_it_or_repeat_are_left_out(run, split):
   points = TRUTH.copy()
   points[[3, 5]] += 1e4  # would be all that is seen
-  found = calibration(run([('c03', 't'), ('c02', 'c05')], trained=['t'], points_px=points))
+  found = calibration(run([('c03', 't'), ('c02', 'c05')], trained={'t': split}, points_px=points))
   assert found['calibration_images'] == 22
   assert max(found['radius_quantiles']) == 0 and np.abs(found['habits_in_head_sizes']).max() == 0
 
@@ -135,16 +139,27 @@ def test_films_of_one_patient_do_not_speak_for_each_other(run):
   patients = ['c00'] * 12 + IDS[12:]
   points = TRUTH.copy()
   points[:12] += [1000, 0]
-  found = calibration(run(patients=patients, points_px=points, cfg=AnalyzeConfig(coverage=0.95)))
+  found = calibration(run(patients=patients, points_px=points, cfg=AnalyzeConfig(coverage=0.92, alpha=0.1)))
   np.testing.assert_allclose(found['radius_quantiles'], 1000 / np.sqrt(2), rtol=1e-4)
 
 
-@pytest.mark.parametrize('cfg,words', [
-    (AnalyzeConfig(coverage=0.97), 'a coverage of 0.97 and an alpha of 0.05 need 33'),
-    (AnalyzeConfig(alpha=0.02), 'an alpha of 0.02 need 49')])
-def test_too_few_films_are_refused(run, tmp_path, cfg, words):
-  with pytest.raises(DataError, match=f'24 calibration images, .*{words}'):
-    run(cfg=cfg)
+@pytest.mark.parametrize('patients,cfg,words', [
+    (IDS, AnalyzeConfig(coverage=0.97), '24 patients: a coverage of 0.97 and an alpha of 0.05 need 33'),
+    (IDS, AnalyzeConfig(alpha=0.02), '24 patients: .* an alpha of 0.02 need 49'),
+    (['c00'] * 7 + IDS[7:], AnalyzeConfig(), '18 patients: .* need 19'),
+    (['c00'] * 24, AnalyzeConfig(), ' 1 patients')])
+def test_too_few_patients_are_refused(run, tmp_path, patients, cfg, words):
+  with pytest.raises(DataError, match=words):
+    run(patients=patients, cfg=cfg)
+  assert not (tmp_path / 'out/saved_model').exists()
+
+
+def test_too_few_truths_are_refused(run, tmp_path, monkeypatch):
+  few = TRUTH.copy()
+  few[8:] = np.nan
+  monkeypatch.setitem(globals(), 'TRUTH', few)
+  with pytest.raises(DataError, match='no landmark has a truth in 9 of the 24 calibration images'):
+    run(points_px=np.nan_to_num(few))
   assert not (tmp_path / 'out/saved_model').exists()
 
 
