@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ceph_tf.data import examples as tfrecords
-from ceph_tf.data.records import DataError, truth_points
+from ceph_tf.data.records import DataError, Record, truth_points
 from ceph_tf.data.validate import leak_free_ids
 from ceph_tf.evaluation import evaluate
 from pipelines.artifacts import Examples, HeatmapScores, Predictions
@@ -36,10 +36,15 @@ def some(ids: Sequence[str]) -> str:
   return ', '.join(ids[:3]) + (', ...' if len(ids) > 3 else '')
 
 
-def truths(examples: Examples, split: str, ids: Sequence[str], truth: str) -> np.ndarray:
-  """[N, L, 2] of the images `ids` of a split, source pixels."""
-  records = {r.image_id: r for r in tfrecords.read_records(examples.shards(split))}
-  return np.stack([truth_points(records[i].points_px, truth) for i in ids])
+def records(examples: Examples, split: str, ids: Sequence[str]) -> list[Record]:
+  """Of the images `ids` of a split."""
+  found = {r.image_id: r for r in tfrecords.read_records(examples.shards(split))}
+  return [found[i] for i in ids]
+
+
+def truths(films: Sequence[Record], truth: str) -> np.ndarray:
+  """[N, L, 2] of N images, source pixels."""
+  return np.stack([truth_points(r.points_px, truth) for r in films])
 
 
 def unseen(ids: Sequence[str], duplicates: list, examples: Examples, splits: Sequence[str]) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import pathlib
 import signal
 import sys
 from collections.abc import Iterator
 
 from absl import flags
+
+from ceph_tf.config import ConfigError
 
 
 @contextlib.contextmanager
@@ -72,6 +75,14 @@ def _say(error: BaseException) -> None:
   notes = ' '.join(f'({note})' for note in getattr(error, '__notes__', ()))
   line = ' '.join(f'error: {error} {notes}'.split())
   print(line.encode('utf-8', 'backslashreplace').decode(), file=sys.stderr)
+
+
+def check_writable(flag: str, folder: str) -> None:
+  """Raises `ConfigError` unless the folder, there already or not, is one that can be written to."""
+  place = pathlib.Path(folder).absolute()
+  there = next(one for one in (place, *place.parents) if one.exists())
+  if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    raise ConfigError(f'--{flag}={folder}: nothing can be written to {there}; allowed is a folder of yours')
 
 
 def parse(argv: list[str]) -> list[str]:

@@ -41,10 +41,11 @@ LIBRARIES = {
 
 def of_json(value) -> str:
   """A digest of anything JSON can hold, whatever the order of its keys."""
-  return _sha(json.dumps(value, sort_keys=True).encode())
+  return of_bytes(json.dumps(value, sort_keys=True).encode())
 
 
-def _sha(content: bytes) -> str:
+def of_bytes(content: bytes) -> str:
+  """The SHA-256 of it."""
   return hashlib.sha256(content).hexdigest()
 
 
@@ -91,7 +92,7 @@ def _analysed(source: bytes) -> tuple[str, tuple[_Import, ...]]:
       imports += [(0, alias.name, ()) for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
       imports.append((node.level, node.module or '', tuple(alias.name for alias in node.names)))
-  return _sha(ast.dump(_Prose().visit(tree)).encode()), tuple(imports)
+  return of_bytes(ast.dump(_Prose().visit(tree)).encode()), tuple(imports)
 
 
 class _Prose(ast.NodeTransformer):

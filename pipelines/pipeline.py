@@ -9,7 +9,7 @@ from ceph_tf import seeds
 from ceph_tf.config import ConfigError, Experiment
 from ceph_tf.data import volumes
 from ceph_tf.data.records import DataError
-from ceph_tf.uncertainty import fitted
+from ceph_tf.uncertainty import fitted as fitting
 from pipelines import pushed_models
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.calibrator import calibrator
@@ -125,7 +125,7 @@ def build_recalibrated(experiment: Experiment, saved_model: str, destination: st
     ConfigError: too few calibration films.
   """
   cfg = experiment.analyze
-  needed = fitted.needed_images(cfg.coverage, cfg.alpha)
+  needed = fitting.needed_images(cfg.coverage, cfg.alpha)
   if experiment.data.calibration_images < needed:
     raise ConfigError(
         f'--recalibrate with data.calibration_images={experiment.data.calibration_images}: at least {needed} '

@@ -53,8 +53,7 @@ def predict(paths: list[str], signals: console.Signals) -> int:
   sources = intake.find(paths, out)
   folder = pushed_models.newest_model(pathlib.Path(_SAVED_MODEL.value))
   out.mkdir(parents=True, exist_ok=True)
-  if not os.access(out, os.W_OK | os.X_OK):  # better said before the model is loaded
-    raise ConfigError(f'--out={out}: nothing can be written there; allowed is a folder of yours')
+  console.check_writable(_OUT.name, _OUT.value)  # better said before the model is loaded
   with console.silent_stderr():
     model = saved_model.load(folder)
   signals.check()

@@ -11,7 +11,7 @@ IN_THE_BOX = pathlib.Path(__file__).parents[1] / 'saved_models/ensemble_isbi2015
 def title(folder: pathlib.Path) -> str:
   """What a version folder is called, for people."""
   place = folder.resolve()
-  return f'{place.parent.name}, version {place.name}' if _is_number(place.name) else place.name
+  return name(folder) + (f', version {place.name}' if _is_number(place.name) else '')
 
 
 def name(folder: pathlib.Path) -> str:

@@ -43,15 +43,6 @@ _RUNNER = flags.DEFINE_string('runner', 'local', 'What runs the graph; a name in
 USER_ERRORS = (ConfigError, DataError, StoreError, ComponentError, FloatingPointError, OSError)
 
 
-def _check_push_dir() -> None:
-  """Better said before a training than after it."""
-  place = pathlib.Path(_PUSH_DIR.value).absolute()
-  there = next(folder for folder in (place, *place.parents) if folder.exists())
-  if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-    raise ConfigError(f'--push_dir={_PUSH_DIR.value}: nothing can be written to {there}; allowed is a folder '
-                      'of yours')
-
-
 def run_pipeline(say: Callable[[str], None]) -> None:
   """Runs the pipeline that the flags describe, and tells where its results are.
 
@@ -60,7 +51,7 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   """
   folder = pushed_models.newest_model(pathlib.Path(_SAVED_MODEL.value)) if _SAVED_MODEL.value else None
   if not folder or _RECALIBRATE.value:
-    _check_push_dir()
+    console.check_writable(_PUSH_DIR.name, _PUSH_DIR.value)  # better said before a training than after it
   # Late, because they load TensorFlow: a mistyped flag should not cost seconds.
   with console.silent_stderr():
     from pipelines import experiments

@@ -40,11 +40,12 @@ def lines(artifacts: Iterable[Artifact]) -> Iterator[str]:
       yield from comparison(artifact.read())
     elif isinstance(artifact, Tradeoff):
       yield from tradeoff(artifact.read())
+  evaluations = [a for a in artifacts if isinstance(a, Evaluation)]
   for artifact in artifacts:
     if shown := artifact.shown():
       label, place = shown
-      several = isinstance(artifact, Evaluation) and sum(isinstance(a, Evaluation) for a in artifacts) > 1
-      yield f'{label + ":":18}{place}' + (f' ({artifact.read()["title"]})' if several else '')
+      whose = f' ({artifact.read()["title"]})' if len(evaluations) > 1 and artifact in evaluations else ''
+      yield f'{label + ":":18}{place}{whose}'
 
 
 def figures(evaluation: dict) -> Iterator[str]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ceph_tf.uncertainty import habits
+
 
 def error_xy_mm(points_px: np.ndarray, truth_px: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
   """Errors as vectors, predicted minus true point: [N, L, 2] in mm, NaN where unknown.
@@ -24,8 +26,7 @@ def error_xy_mm(points_px: np.ndarray, truth_px: np.ndarray, spacing_mm: np.ndar
 
 def systematic_error_mm(error_mm: np.ndarray) -> np.ndarray:
   """The mean error of each landmark, [L, 2], of errors [N, L, 2]; NaN where none is known."""
-  total, count = _sums(error_mm)
-  return _ratio(total.sum(0), count.sum(0)[:, None])
+  return habits.mean(*(one.sum(0) for one in habits.sums(error_mm)))
 
 
 def random_error_mm(error_mm: np.ndarray, patient_ids: Sequence[str]) -> np.ndarray:
@@ -43,23 +44,6 @@ def random_error_mm(error_mm: np.ndarray, patient_ids: Sequence[str]) -> np.ndar
   Raises:
     ValueError: shapes that do not fit.
   """
-  error_mm = np.asarray(error_mm, float)
-  if error_mm.ndim != 3 or error_mm.shape[2] != 2 or len(patient_ids) != len(error_mm):
-    raise ValueError(f'errors {error_mm.shape}, {len(patient_ids)} patient ids: must be [N, L, 2] and N')
-  names, patient = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
-  total, count = _sums(error_mm)
-  own_total, own_count = np.zeros((len(names), *total.shape[1:])), np.zeros((len(names), count.shape[1]))
-  np.add.at(own_total, patient, total)
-  np.add.at(own_count, patient, count)
-  others = _ratio(total.sum(0) - own_total, (count.sum(0) - own_count)[..., None])
+  total, count, patient = habits.patient_sums(error_mm, patient_ids)
+  others = habits.mean(total.sum(0) - total, count.sum(0) - count)
   return np.linalg.norm(error_mm - others[patient], axis=-1)
-
-
-def _sums(error_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """What is known of errors [N, L, 2], else 0, and 1 where it is: [N, L]."""
-  known = np.isfinite(error_mm).all(-1)
-  return np.where(known[..., None], error_mm, 0), known.astype(float)
-
-
-def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-  return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

@@ -25,6 +25,11 @@ from ceph_tf.uncertainty.ood import Density
 from ceph_tf.uncertainty.refinement import Refiner
 from ceph_tf.uncertainty.samplers import Samples
 
+# What signatures are asked.
+FILES = tf.TensorSpec([None], tf.string, name='image_bytes')
+IMAGES = tf.TensorSpec([None, None, None, 1], tf.float32, name='image')
+SPACING = tf.TensorSpec([None], tf.float32, name='spacing_mm')
+
 
 class Predictor:
   """The sampler's networks behind the signatures; see `serve` and `serve_image`.
@@ -138,15 +143,12 @@ class Predictor:
     Before anything is fitted there is `features`, too.
     """
     archive = keras.export.ExportArchive()  # variables that endpoints use are found; tracked, they come twice
-    files = tf.TensorSpec([None], tf.string, name='image_bytes')
-    images = tf.TensorSpec([None, None, None, 1], tf.float32, name='image')
-    spacing = tf.TensorSpec([None], tf.float32, name='spacing_mm')
-    archive.add_endpoint('serving_default', self.serve, [files, spacing])
-    archive.add_endpoint('predict_image', self.serve_image, [images, spacing])
-    archive.add_endpoint('mean_heatmap', self.serve_heatmap, [files])
-    archive.add_endpoint('preprocess', self.serve_network_image, [files])
+    archive.add_endpoint('serving_default', self.serve, [FILES, SPACING])
+    archive.add_endpoint('predict_image', self.serve_image, [IMAGES, SPACING])
+    archive.add_endpoint('mean_heatmap', self.serve_heatmap, [FILES])
+    archive.add_endpoint('preprocess', self.serve_network_image, [FILES])
     if self.fitted is None:
-      archive.add_endpoint('features', self.serve_features, [files])
+      archive.add_endpoint('features', self.serve_features, [FILES])
     archive.write_out(str(directory), verbose=False)
 
 

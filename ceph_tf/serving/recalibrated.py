@@ -3,24 +3,18 @@
 Inside is the model as it was; what is added needs its answers alone.
 """
 
-import hashlib
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
-from ceph_tf.serving.predictor import in_mm, refused
+from ceph_tf.serving.predictor import FILES, IMAGES, SPACING, in_mm, refused
 from ceph_tf.uncertainty import fitted as fitting
 from ceph_tf.uncertainty import habits
 from ceph_tf.uncertainty.fitted import Fitted
 
 NEEDED = ('samples_px', 'ood_score', fitting.RADIUS_MEASURE, fitting.BIN_MEASURE)  # outputs of the model
-FILMS = 'recalibrated_on_sha256'  # in its `calibration.json`: films of this site and of those before
-
-
-def fingerprint(image_bytes: bytes) -> str:
-  """What `FILMS` knows of a film."""
-  return hashlib.sha256(image_bytes).hexdigest()
+FILMS = 'recalibrated_on_sha256'  # in its `calibration.json`: files of films of this site and those before
 
 
 class Recalibrated(tf.Module):
@@ -70,13 +64,10 @@ class Recalibrated(tf.Module):
 
   def export(self, directory: pathlib.Path) -> None:
     """Writes a SavedModel with all signatures that there were."""
-    files = tf.TensorSpec([None], tf.string, name='image_bytes')
-    images = tf.TensorSpec([None, None, None, 1], tf.float32, name='image')
-    spacing = tf.TensorSpec([None], tf.float32, name='spacing_mm')
     signatures = {
         **self.loaded.signatures,
-        'serving_default': tf.function(self.serve, [files, spacing]),
-        'predict_image': tf.function(self.serve_image, [images, spacing]),
-        'mean_heatmap': tf.function(self.serve_heatmap, [files]),
+        'serving_default': tf.function(self.serve, [FILES, SPACING]),
+        'predict_image': tf.function(self.serve_image, [IMAGES, SPACING]),
+        'mean_heatmap': tf.function(self.serve_heatmap, [FILES]),
     }
     tf.saved_model.save(self, str(directory), signatures)

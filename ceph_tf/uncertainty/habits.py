@@ -36,21 +36,17 @@ def fit(errors: np.ndarray, patient_ids: Sequence[str]) -> np.ndarray:
   Raises:
     ValueError: shapes that do not fit.
   """
-  errors = np.asarray(errors, float)
-  if errors.ndim != 3 or errors.shape[2] != 2 or len(patient_ids) != len(errors):
-    raise ValueError(f'errors {errors.shape}, {len(patient_ids)} patient ids: must be [N, L, 2] and N')
-  names, patient = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
-  by_patient = np.array([_mean(errors[patient == k])[0] for k in range(len(names))])
-  by_patient = by_patient.reshape(len(names), *errors.shape[1:])  # also of none
-  mean, count = _mean(by_patient)
+  by_patient = mean(*patient_sums(errors, patient_ids)[:2])
+  total, count = (one.sum(0) for one in sums(by_patient))
+  means = mean(total, count)
   seen = count >= PATIENTS
-  result = np.zeros(mean.shape)
+  result = np.zeros(means.shape)
   if seen.any():
-    mean, count, scatter = mean[seen], count[seen], by_patient[:, seen] - mean[seen]
+    means, count, scatter = means[seen], count[seen], by_patient[:, seen] - means[seen]
     chance = np.nansum(np.square(scatter), (0, 2)) / (count * (count - 1))
-    habit = max(0, np.average(np.square(mean).sum(-1) - chance, weights=count))
-    share = np.divide(habit, habit + chance, out=np.zeros(len(mean)), where=habit > 0)
-    result[seen] = share[:, None] * mean
+    habit = max(0, np.average(np.square(means).sum(-1) - chance, weights=count))
+    share = np.divide(habit, habit + chance, out=np.zeros(len(means)), where=habit > 0)
+    result[seen] = share[:, None] * means
   return result
 
 
@@ -62,9 +58,30 @@ def of_others(errors: np.ndarray, patient_ids: Sequence[str]) -> np.ndarray:
   return np.stack([without[name] for name in patients.tolist()])
 
 
-def _mean(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """The mean [L, 2] of what is known of errors [N, L, 2], NaN where nothing is, and how many are: [L]."""
+def patient_sums(errors: np.ndarray,
+                 patient_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Known errors of each of P patients: their sum [P, L, 2], their number [P, L]; whose each film is: [N].
+
+  Args, Raises: as for `fit`.
+  """
+  errors = np.asarray(errors, float)
+  if errors.ndim != 3 or errors.shape[2] != 2 or len(patient_ids) != len(errors):
+    raise ValueError(f'errors {errors.shape}, {len(patient_ids)} patient ids: must be [N, L, 2] and N')
+  names, patient = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True)
+  known = sums(errors)
+  total, count = own = [np.zeros((len(names), *one.shape[1:])) for one in known]
+  for one, of_films in zip(own, known, strict=True):
+    np.add.at(one, patient, of_films)
+  return total, count, patient
+
+
+def sums(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """What is known of errors [N, L, 2], else 0, and 1 where it is: [N, L]."""
   known = np.isfinite(errors).all(-1)
-  count = known.sum(0)
-  total = np.where(known[..., None], errors, 0).sum(0)
-  return np.divide(total, count[:, None], out=np.full(total.shape, np.nan), where=count[:, None] > 0), count
+  return np.where(known[..., None], errors, 0), known.astype(float)
+
+
+def mean(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+  """[..., 2] of sums [..., 2] of so many errors [...]; NaN of none."""
+  count = count[..., None]
+  return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)

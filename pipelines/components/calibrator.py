@@ -38,7 +38,7 @@ def calibrator(train: In[Predictions], validation: In[Predictions], calibration:
   if not rows.any():
     raise DataError(f'all {len(ids)} calibration images are also training images; set '
                     'data.calibration_images=0 or give other films')
-  truths = cases.truths(examples, 'calibration', ids, truth)
+  truths = cases.truths(cases.records(examples, 'calibration', ids), truth)
   result = fitting.fit(
       train.read()['features'], found['features'][rows],
       (truths - found['points_px'][:, 0])[rows], found['covariance_px2'][rows, 0],
@@ -60,6 +60,6 @@ def _temperatures(heatmaps: dict[str, np.ndarray], duplicates: list, examples: E
   rows = cases.unseen(ids, duplicates, examples, ('train',))
   if not rows.any():
     return None
-  truths = cases.truths(examples, 'validation', ids, truth)
+  truths = cases.truths(cases.records(examples, 'validation', ids), truth)
   truths_px = truths * heatmaps['scale'][:, None] + heatmaps['offset'][:, None]
   return temperature.fit(np.moveaxis(heatmaps['density'][rows], -1, 1), truths_px[rows])

@@ -59,7 +59,7 @@ def _check_tested(folder: pathlib.Path, calibration: dict, examples: Examples) -
   for split in examples.splits() if known else ():
     if split not in TRAINING_SPLITS:
       records = example_files.read_records(examples.shards(split))
-      seen = [r.image_id for r in records if recalibrated.fingerprint(r.image_bytes) in known]
+      seen = [r.image_id for r in records if digests.of_bytes(r.image_bytes) in known]
       if seen:
         raise DataError(f'{folder} was recalibrated on {len(seen)} images of {split} ({cases.some(seen)}), '
                         'which would flatter it; leave them out, or call them calibration in a column split')

@@ -23,13 +23,12 @@ def improvement_analyzer(before: In[Predictions], after: In[Predictions], exampl
     truth: by which both are judged.
     resamples, seed: of the bootstrap.
   """
-  answers = [one.read() for one in (before, after)]
-  cases = [evaluate.align(one, tfrecords.read_records(examples.shards(split)))
-           for one in answers]
-  first = cases[0]
+  cases = [evaluate.align(one.read(), tfrecords.read_records(examples.shards(split)))
+           for one in (before, after)]
+  first, second = cases
   truth = evaluate.primary_truth(first, truth)
   difference, = tradeoff.differences(cases, truth, seed, resamples)
-  way_mm = (cases[1].points_px - first.points_px) * first.spacing_mm[:, None, None]
+  way_mm = (second.points_px - first.points_px) * first.spacing_mm[:, None, None]
   known = np.isfinite(first.spacing_mm)
   moved = way_mm[known].mean(0) if known.any() else np.full(way_mm.shape[1:], np.nan)
   improvement.write(evaluate.plain({

@@ -7,13 +7,12 @@ import shutil
 import numpy as np
 
 from ceph_tf.config import AnalyzeConfig
-from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import DataError
 from ceph_tf.serving import saved_model as pushed_model
-from ceph_tf.serving.recalibrated import FILMS, NEEDED, Recalibrated, fingerprint
+from ceph_tf.serving.recalibrated import FILMS, NEEDED, Recalibrated
 from ceph_tf.uncertainty import conformal, habits
 from ceph_tf.uncertainty import fitted as fitting
-from pipelines import cases
+from pipelines import cases, digests
 from pipelines.artifacts import Anomalies, Examples, Predictions, ServableModel
 from pipelines.dsl import In, Out, component
 
@@ -50,9 +49,8 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
   rows = cases.unseen(ids, anomalies.read()['duplicates'], examples, ('train', 'validation'))
   found = {name: value[rows] for name, value in found.items() if np.ndim(value)}
   ids, points = found['image_id'].tolist(), found['points_px']
-  films = {r.image_id: (r.patient_id, fingerprint(r.image_bytes))
-           for r in tfrecords.read_records(examples.shards('calibration'))}
-  patients, fingerprints = [films[i][0] for i in ids], [films[i][1] for i in ids]
+  films = cases.records(examples, 'calibration', ids)
+  patients, shas = [r.patient_id for r in films], [digests.of_bytes(r.image_bytes) for r in films]
   needed, number = fitting.needed_images(cfg.coverage, cfg.alpha), len(set(patients))
   if number < needed:
     raise DataError(f'the calibration images, without training images and repetitions, are of {number} '
@@ -60,12 +58,12 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
                     '(settings: data.calibration_images, analyze.coverage, analyze.alpha)')
   model = pushed_model.load(servable.saved_model)
   before = model.calibration.get(FILMS, [])
-  if again := [i for i, one in zip(ids, fingerprints, strict=True) if one in before]:
+  if again := [i for i, one in zip(ids, shas, strict=True) if one in before]:
     raise DataError(f'the model was already recalibrated on {len(again)} of the {len(ids)} calibration '
                     f'images ({cases.some(again)}), where its errors would flatter it; allowed are other '
                     'images, or the model that it was before')
   size = habits.size_px(points).numpy()[:, None, None]
-  errors = (points - cases.truths(examples, 'calibration', ids, truth)) / size
+  errors = (points - cases.truths(films, truth)) / size
   left = (errors - habits.of_others(errors, patients)) * size
   fitted = fitting.refit(
       found['ood_score'][:, None], -left, found['covariance_px2'],
@@ -76,7 +74,7 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
   habit = habits.fit(errors, patients)
   Recalibrated(model.loaded, fitted, habit).export(recalibrated.saved_model)
   calibrated = model.calibration | fitting.summary(fitted, list(model.landmarks)) | {
-      'habits_in_head_sizes': habit.tolist(), FILMS: sorted({*before, *fingerprints})}
+      'habits_in_head_sizes': habit.tolist(), FILMS: sorted({*before, *shas})}
   _describe(servable.saved_model, recalibrated.saved_model, list(model.landmarks), calibrated)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ceph_tf.config import DataConfig
 from ceph_tf.data.records import LANDMARKS, DataError
-from ceph_tf.serving.recalibrated import FILMS, fingerprint
+from ceph_tf.serving.recalibrated import FILMS
 from pipelines import artifacts, digests
 from pipelines.components.importer import importer
 
@@ -94,12 +94,12 @@ def test_nor_can_those_that_trained_the_model_before_it_was_recalibrated(folder,
 def test_films_that_it_was_recalibrated_on_do_not_judge_it(folder, examples, phantom_records, tmp_path):
   tested = [record for record in phantom_records if record.split == 'test']
   papers = folder / 'assets.extra/calibration.json'
-  known = [fingerprint(record.image_bytes) for record in phantom_records if record.split != 'test']
+  known = [digests.of_bytes(record.image_bytes) for record in phantom_records if record.split != 'test']
   words = json.loads(papers.read_text('utf-8'))
   papers.write_text(json.dumps(words | {FILMS: known}))
   assert imported(folder, examples, tmp_path).calibrated
   shutil.rmtree(tmp_path / 'out')
-  papers.write_text(json.dumps(words | {FILMS: [*known, fingerprint(tested[1].image_bytes)]}))
+  papers.write_text(json.dumps(words | {FILMS: [*known, digests.of_bytes(tested[1].image_bytes)]}))
   with pytest.raises(DataError, match=rf'on 1 images of test \({tested[1].image_id}\), which would'):
     imported(folder, examples, tmp_path)
 
