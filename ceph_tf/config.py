@@ -113,7 +113,7 @@ class InputConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-  """Random deformation of training images; each value is the largest drawn.
+  """Random changes of training images; each value but `erased` is the largest drawn.
 
   `elastic_px` is the standard deviation of the displacement of a control point
   of a cubic B-spline grid whose knots are `elastic_grid_px` apart.
@@ -131,9 +131,10 @@ class AugmentConfig:
   contrast: float = 0.2  # factors from 1/(1+contrast) to 1+contrast
   brightness: float = 0.2  # in standard deviations of the image
   noise: float = 0.1  # standard deviation of the largest noise, likewise
+  erased: float = 0.0  # share of the images that rectangles are drawn over
 
   def __post_init__(self):
-    largest = {'rotate_deg': 180, 'shift': 1, 'elastic_px': 1000, 'elastic_grid_px': 10000}
+    largest = {'rotate_deg': 180, 'shift': 1, 'erased': 1, 'elastic_px': 1000, 'elastic_grid_px': 10000}
     for field in dataclasses.fields(self):
       value, limit = getattr(self, field.name), largest.get(field.name, 10)
       _check(0 <= value <= limit, f'augment.{field.name}', value, f'0..{limit}')

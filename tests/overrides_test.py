@@ -56,6 +56,7 @@ def test_a_malformed_override_is_refused(assignment):
     ('train.learning_rate', 'fast', 'float'), ('model.filters', 'x', 'int'),
     ('train.epochs', '0', '>= 1'), ('seed', '-1', '0..2147483647'), ('seed', '2147483648', '0..2147483647'),
     ('augment.gamma', '11', '0..10'), ('augment.outside', '-1', '0..10'), ('augment.shift', '1.5', '0..1'),
+    ('augment.erased', '1.1', '0..1'),
     ('analyze.rescans', '101', '0..100'), ('analyze.rescan_strength', '1.1', '0..1'),
     ('augment.scale', '1', '< 1'), ('model.filters', '8', 'two or more'),
     ('model.dropout_rate', '1', '0.001..0.999'),

@@ -24,6 +24,8 @@ from ceph_tf.config import AugmentConfig
 
 _FIXED_POINT_STEPS = 16
 _BACKGROUND_PX = 20  # of the longer side: about the windows in which scanners even out contrast
+_ERASED_TIMES = 3  # at most
+_ERASED_SIDE = (0.025, 0.2)  # of the longer side of the image: from a letter to a name plate
 
 
 class Deformation(typing.NamedTuple):
@@ -221,9 +223,45 @@ def change_intensity(seed: tf.Tensor, images: tf.Tensor, cfg: AugmentConfig) -> 
   return (tf.reshape(values, [-1, *size_hw]) + _at_pixels(shading, size_hw, grid_px))[..., None]
 
 
+def erase(seed: tf.Tensor, images: tf.Tensor, share: float) -> tf.Tensor:
+  """Draws rectangles of another gray over a share of the images (random erasing: Zhong et al., AAAI 2020).
+
+  So a network learns to look around what is drawn on a film, and to find a landmark beneath it.
+
+  Args:
+    seed: int32 [2].
+    images: float32 [B, H, W, 1], standardized.
+    share: of the images that are changed, 0 to 1.
+
+  Returns:
+    float32 [B, H, W, 1]; a changed image has one to three rectangles, half of which are grainy.
+  """
+  batch, (height, width) = tf.shape(images)[0], images.shape[1:3]
+  chosen, count, side, middle, gray, grain, noise = seeds.split(seed, 7)
+
+  def uniform(seed, *shape, low=0.0, high=1.0):
+    return tf.random.stateless_uniform([batch, *shape], seed, low, high)
+
+  number = tf.random.stateless_uniform([batch], count, 1, _ERASED_TIMES + 1, tf.int32)
+  number = tf.where(uniform(chosen) < share, number, 0)
+  low, high = (math.log(part * max(height, width)) for part in _ERASED_SIDE)
+  half = tf.exp(uniform(side, _ERASED_TIMES, 2, low=low, high=high)) / 2.0
+  middle = uniform(middle, _ERASED_TIMES, 2) * tf.constant([height, width], tf.float32)
+  gray = uniform(gray, _ERASED_TIMES, low=-2.5, high=3.0)
+  grain = tf.nn.relu(uniform(grain, _ERASED_TIMES, low=-2.0, high=2.0))
+  noise = tf.reshape(_white_noise(noise, batch, height * width), [-1, height, width])
+  image = images[..., 0]
+  for k in range(_ERASED_TIMES):
+    row, column = (tf.abs(tf.range(float(size)) - middle[:, k, axis, None]) < half[:, k, axis, None]
+                   for axis, size in enumerate((height, width)))
+    there = row[:, :, None] & column[:, None, :] & (k < number)[:, None, None]
+    image = tf.where(there, gray[:, k, None, None] + grain[:, k, None, None] * noise, image)
+  return image[..., None]
+
+
 def apply(images: tf.Tensor, points_px: tf.Tensor, seed: tf.Tensor,
           cfg: AugmentConfig) -> tuple[tf.Tensor, tf.Tensor]:
-  """Deforms a batch and changes its intensities.
+  """Deforms a batch, changes its intensities and draws over it.
 
   Args:
     images: float32 [B, H, W, 1], standardized.
@@ -238,5 +276,7 @@ def apply(images: tf.Tensor, points_px: tf.Tensor, seed: tf.Tensor,
   batch = tf.shape(images)[0]
   deformation = draw(where, batch, tuple(images.shape[1:3]), cfg)
   outside = _between(outside, batch, cfg.outside)
-  return (change_intensity(intensity, warp(deformation, images, outside), cfg),
-          move_points(deformation, points_px))
+  images = change_intensity(intensity, warp(deformation, images, outside), cfg)
+  if cfg.erased:  # a seed of its own, so that a share of 0 leaves all else as it is without
+    images = erase(seeds.fold_in(seed, 3), images, cfg.erased)
+  return images, move_points(deformation, points_px)

@@ -1,8 +1,9 @@
 """The same X-rays as another scanner might show them: framed and exposed anew, but not bent.
 
 A film that is turned, larger, darker or on a wider plate is nothing that its reader must be warned of, as
-long as the network was trained to read it; a head that is bent is. So copies change by the training
-augmentation without its elastic part.
+long as the network was trained to read it; a head that is bent is, and so is one that something is drawn
+over, although the network was trained to read that, too. So copies change by the training augmentation
+without its elastic part and without rectangles.
 """
 
 import dataclasses
@@ -17,10 +18,10 @@ from ceph_tf.data import augment, preprocess
 
 
 def weakened(cfg: AugmentConfig, strength: float) -> AugmentConfig:
-  """A share of each change, from 0 to 1, and nothing elastic."""
+  """A share of each change, from 0 to 1, but nothing elastic and nothing erased."""
   changes = {field.name: strength * getattr(cfg, field.name) for field in dataclasses.fields(cfg)
              if not field.name.startswith('elastic')}
-  return dataclasses.replace(cfg, **changes, elastic_px=0.0)
+  return dataclasses.replace(cfg, **{**changes, 'elastic_px': 0.0, 'erased': 0.0})
 
 
 def copies(image_bytes: bytes, size: InputConfig, cfg: AugmentConfig, count: int, seed: int) -> list[bytes]:

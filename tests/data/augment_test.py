@@ -1,5 +1,6 @@
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -193,6 +194,53 @@ def test_intensity_keeps_the_order_of_gray_values_without_noise_and_fields():
   for before, after in zip(images.numpy(), changed, strict=True):
     assert np.all(np.diff(after.ravel()[np.argsort(before.ravel())]) >= -1e-5)
     assert 1 / 1.2 - 0.01 < after.std() < 1.2 + 0.01 and abs(after.mean()) < 0.21
+
+
+def _erased(share, batch=400):
+  """What of flat images is drawn over: bool [B, H, W], and the images."""
+  images = augment.erase(seeds.tensor(8), tf.zeros([batch, *_SIZE, 1]), share).numpy()[..., 0]
+  return images != 0, images
+
+
+def test_a_share_of_the_images_is_drawn_over():
+  for share in (0.0, 0.25, 1.0):
+    drawn, _ = _erased(share)
+    # Few rectangles lie so near the border that they cover no pixel.
+    assert drawn.any((1, 2)).mean() == pytest.approx(share, abs=0.06)
+
+
+def test_rectangles_are_small_of_all_grays_and_anywhere():
+  drawn, images = _erased(1.0)
+  middles, sides, grays, grainy = [], [], [], []
+  for there, image in zip(drawn, images, strict=True):
+    rows, columns = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
+    if there.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1):  # a single rectangle
+      sides.append([len(rows), len(columns)])
+      middles.append([rows.mean(), columns.mean()])
+      grays.append(image[there].mean())
+      grainy.append(image[there].std() > 1e-5)
+  middles, sides = np.array(middles), np.array(sides)
+  assert len(sides) > 80  # about a third
+  assert sides.min() <= 3 and 18 <= sides.max() <= 0.2 * 112 + 1
+  assert min(grays) < -2 and max(grays) > 2.5 and 0.3 < np.mean(grainy) < 0.7
+  height, width = _SIZE
+  counts, _, _ = np.histogram2d(*middles.T, bins=2, range=[[0, height], [0, width]])
+  assert counts.min() > 0.15 * len(sides)
+
+
+def test_up_to_three_rectangles_are_drawn():
+  drawn, _ = _erased(1.0)
+  components = [cv2.connectedComponents(there.astype(np.uint8))[0] - 1 for there in drawn]
+  assert max(components) == 3 and [components.count(k) > 80 for k in (1, 2, 3)] == [True] * 3
+
+
+def test_erasing_changes_neither_points_nor_what_else_is_drawn():
+  images, points = tf.constant(_spots(_points(1, 40, 1))), tf.constant(_points(1, 40, 3))
+  plain, moved = augment.apply(images, points, seeds.tensor(1), AugmentConfig())
+  drawn_over, same = augment.apply(images, points, seeds.tensor(1), AugmentConfig(erased=0.5))
+  np.testing.assert_array_equal(moved, same)
+  changed = (plain != drawn_over).numpy()[..., 0]
+  assert 0.3 < changed.any((1, 2)).mean() < 0.7 and changed.mean() < 0.1
 
 
 def test_a_constant_image_stays_finite():

@@ -58,6 +58,12 @@ def test_at_no_strength_nothing_but_the_range_of_grays_changes():
   np.testing.assert_allclose(found, expected, atol=70)
 
 
+def test_nothing_is_drawn_over_a_copy():
+  plain, erased = (read(rescan.copies(film(), _SIZE, rescan.weakened(AugmentConfig(erased=share), 1.0), 3, seed=0))
+                   for share in (0.0, 1.0))
+  np.testing.assert_array_equal(plain, erased)
+
+
 def test_a_head_is_turned_and_scaled_but_not_bent():
   bending = AugmentConfig(elastic_px=8.0, elastic_grid_px=12.0, noise=0.0)
   cfg = rescan.weakened(bending, 0.5)
