@@ -1,40 +1,27 @@
 """An experiment becomes a graph of nodes; readable from top to bottom."""
 
-import dataclasses
-import itertools
 import pathlib
 from collections.abc import Sequence
 
 from ceph_tf import seeds
 from ceph_tf.config import ConfigError, Experiment
-from ceph_tf.data import volumes
-from ceph_tf.data.records import DataError
 from ceph_tf.uncertainty import fitted as fitting
-from pipelines import pushed_models
+from pipelines import judging_graph, pushed_models
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.calibrator import calibrator
-from pipelines.components.comparer import comparer
-from pipelines.components.cost_meter import cost_meter
 from pipelines.components.distiller import distiller
-from pipelines.components.evaluator import evaluator
 from pipelines.components.example_gen import example_gen
 from pipelines.components.example_validator import example_validator
 from pipelines.components.exporter import calibrated_exporter, exporter
-from pipelines.components.heatmap_inferrer import heatmap_inferrer
 from pipelines.components.importer import importer
 from pipelines.components.improvement_analyzer import improvement_analyzer
 from pipelines.components.infra_validator import infra_validator
 from pipelines.components.pusher import pusher
 from pipelines.components.recalibrator import recalibrator
 from pipelines.components.rescan_inferrer import rescan_inferrer
-from pipelines.components.stress_analyzer import stress_analyzer
-from pipelines.components.stress_inferrer import stress_inferrer
-from pipelines.components.tradeoff_analyzer import tradeoff_analyzer
 from pipelines.components.trainer import trainer
-from pipelines.components.uncertainty_analyzer import uncertainty_analyzer
 from pipelines.dsl import Node, Output
 
-SERIES = ('elastic', 'rotation', 'condition', 'scanner')
 _RECALIBRATED = '_recalibrated'  # behind the name of a model
 
 
@@ -53,7 +40,7 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
     ConfigError: `stress.volume` cannot be read, or nothing is left to train on: better said now than
       after the training.
   """
-  _check_volume(experiment)
+  judging_graph.check_volume(experiment)
   if not experiment.data.trained:
     raise ConfigError('data.test_fraction=1: allowed is less than 1, or --saved_model, which trains nothing')
   seed, sampler, title = experiment.seed, experiment.sampler, f'{experiment.name}, preset {experiment.preset}'
@@ -77,7 +64,8 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
                       name=f'{prefix}exporter')
   servable = export['servable']
 
-  infra, inferrer, evaluation = _evaluation(experiment, examples, anomalies, servable, title, prefix)
+  infra, inferrer, evaluation = judging_graph.evaluation(
+      experiment, examples, anomalies, servable, title, prefix)
   nodes = [gen, validator, *trainings, *fit, export, infra, inferrer, evaluation]
   if destination:
     nodes.append(pusher(
@@ -86,7 +74,7 @@ def build(experiment: Experiment, destination: str, prefix: str = '') -> list[No
         model_name=pushed_name(experiment), destination=destination,
         name=f'{prefix}pusher'))
   if fit:
-    nodes += _analysis(experiment, examples, anomalies, servable, infra, inferrer, title, prefix)
+    nodes += judging_graph.analysis(experiment, examples, anomalies, servable, infra, inferrer, title, prefix)
   return nodes
 
 
@@ -102,13 +90,13 @@ def build_imported(experiment: Experiment, saved_model: str) -> list[Node]:
   Raises:
     ConfigError: `stress.volume` cannot be read.
   """
-  _check_volume(experiment)
+  judging_graph.check_volume(experiment)
   nodes, examples, anomalies, servable = _imported(experiment, saved_model)
   title = pushed_models.title(pathlib.Path(saved_model))
-  infra, inferrer, evaluation = _evaluation(experiment, examples, anomalies, servable, title, '')
+  infra, inferrer, evaluation = judging_graph.evaluation(experiment, examples, anomalies, servable, title, '')
   nodes += [infra, inferrer, evaluation]
   if experiment.data.calibration_images:
-    nodes += _analysis(experiment, examples, anomalies, servable, infra, inferrer, title, '')
+    nodes += judging_graph.analysis(experiment, examples, anomalies, servable, infra, inferrer, title, '')
   return nodes
 
 
@@ -133,12 +121,12 @@ def build_recalibrated(experiment: Experiment, saved_model: str, destination: st
   nodes, examples, anomalies, servable = _imported(experiment, saved_model)
   folder = pathlib.Path(saved_model)
   title, name = pushed_models.title(folder), pushed_models.name(folder).removesuffix(_RECALIBRATED)
-  before = _evaluation(experiment, examples, anomalies, servable, title, 'before/')
+  before = judging_graph.evaluation(experiment, examples, anomalies, servable, title, 'before/')
   calibration = bulk_inferrer(servable=servable, examples=examples, blessing=before[0]['blessing'],
                               split='calibration', name='bulk_inferrer_calibration')
   again = recalibrator(servable=servable, calibration=calibration['predictions'], examples=examples,
                        anomalies=anomalies, cfg=cfg, truth=experiment.train.truth)
-  infra, inferrer, evaluation = _evaluation(
+  infra, inferrer, evaluation = judging_graph.evaluation(
       experiment, examples, anomalies, again['recalibrated'], f'{title}, recalibrated', '')
   improvement = improvement_analyzer(
       before=before[1]['predictions'], after=inferrer['predictions'], examples=examples,
@@ -159,55 +147,10 @@ def _imported(experiment: Experiment, saved_model: str) -> tuple[list[Node], Out
   return [gen, validator, imported], examples, validator['anomalies'], imported['servable']
 
 
-def _evaluation(experiment: Experiment, examples: Output, anomalies: Output, servable: Output, title: str,
-                prefix: str) -> tuple[Node, Node, Node]:
-  """Whether the SavedModel runs, its predictions, and their errors."""
-  infra = infra_validator(servable=servable, examples=examples, name=f'{prefix}infra_validator')
-  inferrer = bulk_inferrer(servable=servable, examples=examples, blessing=infra['blessing'],
-                           split=experiment.evaluate.split, name=f'{prefix}bulk_inferrer')
-  evaluation = evaluator(
-      predictions=inferrer['predictions'], examples=examples, anomalies=anomalies,
-      cfg=experiment.evaluate, truth=experiment.train.truth, title=title, seed=experiment.seed,
-      name=f'{prefix}evaluator')
-  return infra, inferrer, evaluation
-
-
-def _analysis(experiment: Experiment, examples: Output, anomalies: Output, servable: Output, infra: Node,
-              inferrer: Node, title: str, prefix: str) -> list[Node]:
-  """What its uncertainties are worth, which takes calibration images; changed X-rays come last."""
-  split, truth, blessing = experiment.evaluate.split, experiment.train.truth, infra['blessing']
-  inferrer_calibration = bulk_inferrer(
-      servable=servable, examples=examples, blessing=blessing, split='calibration',
-      name=f'{prefix}bulk_inferrer_calibration')
-  heatmaps = [
-      heatmap_inferrer(servable=servable, examples=examples, blessing=blessing, split=one, truth=truth,
-                       name=f'{prefix}heatmap_inferrer_{one}')
-      for one in (split, 'calibration')]
-  analysis = uncertainty_analyzer(
-      predictions=inferrer['predictions'], calibration=inferrer_calibration['predictions'],
-      heatmaps=heatmaps[0]['scores'], heatmaps_calibration=heatmaps[1]['scores'],
-      examples=examples, anomalies=anomalies, cfg=experiment.analyze, split=split, truth=truth,
-      title=title, seed=experiment.seed, name=f'{prefix}uncertainty_analyzer')
-  nodes = [inferrer_calibration, *heatmaps, analysis]
-  if experiment.stress.images:
-    nodes += _stress(experiment, examples, servable, blessing, inferrer_calibration['predictions'],
-                     title, prefix)
-  return nodes
-
-
 def pushed_name(experiment: Experiment) -> str:
   """The folder of its versions; presets do not replace each other, or a smoke test would a good model."""
   preset = [] if experiment.preset == 'default' else [experiment.preset]
   return '_'.join([experiment.name, experiment.data.dataset, *preset])
-
-
-def _check_volume(experiment: Experiment) -> None:
-  cfg = experiment.stress
-  if cfg.volume and cfg.images and experiment.data.calibration_images:
-    try:
-      volumes.check_source(cfg.volume, cfg.volume_axes)
-    except DataError as error:
-      raise ConfigError(f'stress.volume: {error}') from None
 
 
 def _networks(experiment: Experiment, examples: Output, anomalies: Output,
@@ -262,102 +205,3 @@ def _fit(experiment: Experiment, examples: Output, anomalies: Output, models: Se
       calibration=calibration['predictions'], examples=examples, anomalies=anomalies, cfg=cfg,
       truth=experiment.train.truth, name=f'{prefix}calibrator')
   return [raw, infra, train, calibration, validation, fitted]
-
-
-def _stress(experiment: Experiment, examples: Output, servable: Output, blessing: Output,
-            calibration: Output, title: str, prefix: str) -> list[Node]:
-  """Changed X-rays: predictions of each series, and what they say."""
-  common = {'split': experiment.evaluate.split, 'truth': experiment.train.truth, 'seed': experiment.seed}
-  of_test_images = dataclasses.replace(experiment.stress, volume='', volume_axes='')
-  inferrers = {
-      series: stress_inferrer(
-          servable=servable, examples=examples, blessing=blessing, series=series,
-          cfg=experiment.stress if series == 'rotation' else of_test_images,  # another CT: no new copies
-          dataset=experiment.data.dataset, name=f'{prefix}stress_{series}', **common)
-      for series in SERIES}
-  analysis = stress_analyzer(
-      calibration=calibration, examples=examples, cfg=experiment.stress, analyze=experiment.analyze,
-      title=title, name=f'{prefix}stress_analyzer',
-      **{series: node['predictions'] for series, node in inferrers.items()}, **common)
-  return [*inferrers.values(), analysis]
-
-
-def build_all(experiments: Sequence[Experiment], destination: str) -> list[Node]:
-  """The graph of several experiments and their comparison with the thesis, each also under-trained.
-
-  Args:
-    experiments: of different names, otherwise alike.
-    destination: as for `build`.
-
-  Raises:
-    ConfigError: see `_build_each`.
-  """
-  nodes, found = _build_each(experiments, destination)
-  early = [build(_under_trained(experiment), '', f'{experiment.name}_under/') for experiment in experiments]
-  compare = comparer(
-      evaluations=found['evaluator'], analyses=found['uncertainty_analyzer'],
-      stresses=found['stress_analyzer'],
-      under_trained=[graph[-1]['analysis'] for graph in early],
-      models='|'.join(experiment.name for experiment in experiments),
-      under_trained_mm=experiments[0].under_trained_mm)
-  return [*nodes, *itertools.chain(*early), compare]
-
-
-def build_tradeoff(experiments: Sequence[Experiment], destination: str) -> list[Node]:
-  """The graph of several experiments, and of the table of what each costs and is worth.
-
-  Args, Raises: as for `build_all`.
-  """
-  nodes, found = _build_each(experiments, destination)
-  meter = cost_meter(servables=found['calibrated_exporter'], examples=nodes[0]['examples'],
-                     split=experiments[0].evaluate.split)
-  table = tradeoff_analyzer(
-      networks=[model for mine in found['networks'] for model in itertools.chain(*mine)],
-      costs=meter['costs'],
-      evaluations=found['evaluator'], analyses=found['uncertainty_analyzer'],
-      stresses=found['stress_analyzer'], predictions=found['bulk_inferrer'],
-      heatmaps=found['heatmap_inferrer'], examples=nodes[0]['examples'],
-      resamples=experiments[0].analyze.bootstrap, seed=experiments[0].seed,
-      models='|'.join(f'{experiment.name}:{len(answering)}:{len(teachers)}' for
-                      experiment, (answering, teachers) in zip(experiments, found['networks'], strict=True)))
-  return [*nodes, meter, table]
-
-
-# What a table of several models needs of each, and which output.
-_OF_EACH = {'calibrated_exporter': 'servable', 'bulk_inferrer': 'predictions', 'evaluator': 'evaluation',
-            'uncertainty_analyzer': 'analysis', 'stress_analyzer': 'analysis'}
-
-
-def _build_each(experiments: Sequence[Experiment], destination: str) -> tuple[list[Node], dict[str, list]]:
-  """All nodes, and outputs of each experiment by component: `_OF_EACH`, `heatmap_inferrer` of the images that
-  are judged, and `networks`: those that answer, and teachers.
-
-  Raises:
-    ConfigError: an experiment that comes twice, or without calibration images or changed X-rays.
-  """
-  names = [experiment.name for experiment in experiments]
-  if len(set(names)) < len(names):
-    raise ConfigError(f'--model={",".join(names)}: allowed is each model once')
-  nodes, found = [], {name: [] for name in (*_OF_EACH, 'heatmap_inferrer', 'networks')}
-  for experiment in experiments:
-    if not experiment.data.calibration_images or not experiment.stress.images:
-      raise ConfigError('several models are compared by their analyses: allowed are '
-                        'data.calibration_images >= 1 and stress.images >= 1')
-    mine = build(experiment, destination, f'{experiment.name}/')
-    nodes += mine
-    by_name = {node.name.removeprefix(f'{experiment.name}/'): node for node in mine}
-    for name, output in _OF_EACH.items():
-      found[name].append(by_name[name][output])
-    found['heatmap_inferrer'].append(by_name[f'heatmap_inferrer_{experiment.evaluate.split}']['scores'])
-    answering = list(by_name['calibrated_exporter'].inputs['models'])
-    trained = [node['model'] for node in mine if node.component in (trainer, distiller)]
-    found['networks'].append((answering, [model for model in trained if model not in answering]))
-  return nodes, found
-
-
-def _under_trained(experiment: Experiment) -> Experiment:
-  """The same, but training stops early; only errors and their correlations are asked for."""
-  return dataclasses.replace(
-      experiment, stress=dataclasses.replace(experiment.stress, images=0),
-      train=dataclasses.replace(
-          experiment.train, target_mre_mm=experiment.under_trained_mm, validate_epochs=1))

@@ -64,15 +64,15 @@ def run_pipeline(say: Callable[[str], None]) -> None:
   from pipelines.runners import RUNNERS
   one_of('--runner', _RUNNER.value, RUNNERS)
   with console.silent_stderr():
-    from pipelines import pipeline
+    from pipelines import comparison_graph, pipeline
   if folder and _RECALIBRATE.value:
     nodes = pipeline.build_recalibrated(*resolved, str(folder.absolute()), _PUSH_DIR.value)
   elif folder:
     nodes = pipeline.build_imported(*resolved, str(folder.absolute()))
   elif _MODEL.value == experiments.ALL:
-    nodes = pipeline.build_all(resolved, _PUSH_DIR.value)
+    nodes = comparison_graph.build_all(resolved, _PUSH_DIR.value)
   elif len(resolved) > 1:
-    nodes = pipeline.build_tradeoff(resolved, _PUSH_DIR.value)
+    nodes = comparison_graph.build_tradeoff(resolved, _PUSH_DIR.value)
   else:
     nodes = pipeline.build(*resolved, _PUSH_DIR.value)
   configs = [to_json(experiment) for experiment in resolved]

@@ -97,8 +97,9 @@ def improvement(found: dict) -> Iterator[str]:
          f'{", ".join(words) or "unknown (no spacing is known)"}')
   moved = {name: math.hypot(*way) for name, way in found['moved_mm'].items() if None not in way}
   if moved:
-    most = sorted(moved, key=moved.get, reverse=True)[:3]
-    yield f'  moved the farthest: {", ".join(f"{name} {moved[name]:.2f} mm" for name in most)}'
+    most = [name for name in sorted(moved, key=moved.get, reverse=True)[:3] if moved[name] >= 0.005]
+    words = ', '.join(f'{name} {moved[name]:.2f} mm' for name in most)
+    yield f'  moved the farthest: {words or "no landmark was moved"}'
 
 
 def uncertainty(analysis: dict) -> Iterator[str]:

@@ -59,8 +59,8 @@ def test_at_no_strength_nothing_but_the_range_of_grays_changes():
 
 
 def test_nothing_is_drawn_over_a_copy():
-  plain, erased = (read(rescan.copies(film(), _SIZE, rescan.weakened(AugmentConfig(erased=share), 1.0), 3, seed=0))
-                   for share in (0.0, 1.0))
+  plain, erased = (rescan.weakened(AugmentConfig(erased=share), 1.0) for share in (0.0, 1.0))
+  plain, erased = (read(rescan.copies(film(), _SIZE, cfg, 3, seed=0)) for cfg in (plain, erased))
   np.testing.assert_array_equal(plain, erased)
 
 

@@ -60,6 +60,13 @@ def test_a_run_says_it_in_two_lines(compare):
   assert second.startswith('  moved the farthest: nasion 4.50 mm, ') and second.count('4.00 mm') == 2
 
 
+def test_a_landmark_that_stays_where_it_was_is_not_named(compare):
+  found = {**compare().read(), 'moved_mm': {'sella': [0.3, 0.4], 'nasion': [0.003, 0.0]}}
+  assert list(summary.improvement(found))[1] == '  moved the farthest: sella 0.50 mm'
+  found['moved_mm'] = {'sella': [0.0, 0.0], 'nasion': [0.003, 0.0]}
+  assert list(summary.improvement(found))[1] == '  moved the farthest: no landmark was moved'
+
+
 def test_without_a_spacing_no_millimetre_is_known(compare):
   made = compare(np.nan)
   assert set(map(tuple, made.read()['moved_mm'].values())) == {(None, None)}

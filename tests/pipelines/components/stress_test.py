@@ -15,7 +15,7 @@ from ceph_tf.data.records import LANDMARKS
 from ceph_tf.models import unet
 from ceph_tf.overrides import override
 from ceph_tf.uncertainty import fitted as fitting
-from pipelines import artifacts, experiments, pipeline
+from pipelines import artifacts, comparison_graph, experiments, judging_graph, pipeline
 from pipelines.components.bulk_inferrer import bulk_inferrer
 from pipelines.components.comparer import comparer
 from pipelines.components.exporter import calibrated_exporter
@@ -92,7 +92,7 @@ def infer(folder, servable, examples, blessing):
 
 @pytest.fixture(scope='module')
 def series(infer):
-  return {name: infer(name) for name in pipeline.SERIES}
+  return {name: infer(name) for name in judging_graph.SERIES}
 
 
 @pytest.fixture(scope='module')
@@ -225,11 +225,11 @@ def resolved(*overrides):
 
 
 def test_the_graph_of_all_models_ends_in_their_comparison():
-  nodes = pipeline.build_all(resolved(), 'pushed')
+  nodes = comparison_graph.build_all(resolved(), 'pushed')
   names = [node.name for node in nodes]
   assert len(set(names)) == len(names) and names[-1] == 'comparer'
   for model in experiments.COMPARED:
-    assert {f'{model}/stress_{name}' for name in pipeline.SERIES} <= set(names)
+    assert {f'{model}/stress_{name}' for name in judging_graph.SERIES} <= set(names)
     assert f'{model}/stress_analyzer' in names and f'{model}/pusher' in names
     # Under-trained models are analysed, but neither pushed nor asked about changed films.
     assert f'{model}_under/uncertainty_analyzer' in names and f'{model}_under/pusher' not in names
@@ -241,7 +241,7 @@ def test_the_graph_of_all_models_ends_in_their_comparison():
 @pytest.mark.parametrize('field', ['data.calibration_images=0', 'stress.images=0'])
 def test_models_without_an_analysis_cannot_be_compared(field):
   with pytest.raises(ConfigError, match=r'data\.calibration_images >= 1 and\s+stress\.images >= 1'):
-    pipeline.build_all(resolved(field), 'pushed')
+    comparison_graph.build_all(resolved(field), 'pushed')
 
 
 @pytest.mark.parametrize('fields,words', [

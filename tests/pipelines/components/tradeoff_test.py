@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ceph_tf.config import ConfigError
-from pipelines import experiments, pipeline
+from pipelines import comparison_graph, experiments, pipeline
 from pipelines.components.cost_meter import summary
 
 
@@ -14,7 +14,7 @@ def resolved(models, *overrides):
 
 
 def test_the_graph_of_several_models_ends_in_their_table():
-  nodes = pipeline.build_tradeoff(resolved(['baseline', 'ensemble']), 'pushed')
+  nodes = comparison_graph.build_tradeoff(resolved(['baseline', 'ensemble']), 'pushed')
   names = [node.name for node in nodes]
   assert len(set(names)) == len(names) and names[-2:] == ['cost_meter', 'tradeoff_analyzer']
   table = nodes[-1]
@@ -29,7 +29,7 @@ def test_the_graph_of_several_models_ends_in_their_table():
 
 
 def test_teachers_cost_their_training_and_come_behind_the_network_that_answers():
-  nodes = pipeline.build_tradeoff(resolved(['ensemble', 'distilled']), '')
+  nodes = comparison_graph.build_tradeoff(resolved(['ensemble', 'distilled']), '')
   table = nodes[-1]
   assert table.params['models'] == 'ensemble:2:0|distilled:1:2'
   assert [one.node.name for one in table.inputs['networks'][2:]] == [
@@ -63,7 +63,7 @@ def test_a_second_look_has_teachers_of_its_own():
 ])
 def test_what_cannot_be_compared_is_refused(models, overrides, words):
   with pytest.raises(ConfigError, match=words):
-    pipeline.build_tradeoff(resolved(models, *overrides), '')
+    comparison_graph.build_tradeoff(resolved(models, *overrides), '')
 
 
 def test_presets_are_pushed_to_folders_of_their_own():
