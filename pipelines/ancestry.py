@@ -4,6 +4,7 @@ import json
 import pathlib
 from collections.abc import Iterator
 
+from pipelines import pushed_models
 from pipelines.execution import Execution, Stored
 from pipelines.lineage import DATABASE, Lineage
 from pipelines.store import EXECUTION, StoreError, read_execution
@@ -15,7 +16,8 @@ def text(path: pathlib.Path | str) -> str:
   """Tells which data, configuration, code and run made what lies at `path`.
 
   Args:
-    path: in a store or a pushed model: a folder, or any file in it.
+    path: in a store or a pushed model: a folder, or any file in it. Of a model's folder of versions, the
+      newest one is meant.
 
   Returns:
     Lines, each execution above those whose outputs it used.
@@ -26,6 +28,9 @@ def text(path: pathlib.Path | str) -> str:
   path = pathlib.Path(path).absolute()
   if not path.exists():
     raise StoreError(f'--lineage={path}: there is no such file or folder')
+  versions = pushed_models.versions(path) if path.is_dir() else {}
+  if told := [number for number, folder in versions.items() if (folder / LINEAGE).is_file()]:
+    path = versions[max(told)]
   for folder in (path, *path.parents):
     for name, read in ((LINEAGE, _pushed), (EXECUTION, _in_store)):
       if (folder / name).is_file():

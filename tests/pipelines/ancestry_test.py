@@ -123,6 +123,17 @@ def test_a_published_copy_tells_the_same_without_the_store(tmp_path):
   assert ancestry.text(pushed).splitlines()[2:] == in_store
 
 
+def test_of_a_folder_of_versions_the_newest_is_told(tmp_path):
+  out = make(tmp_path / 'runs')['publish'].outputs['out'].path
+  model = tmp_path / 'pushed/model'
+  for version in ('2', '10', 'notes'):
+    (model / version).mkdir(parents=True)
+  (out / 'lineage.json').rename(model / '10/lineage.json')
+  assert ancestry.text(model) == ancestry.text(model / '10')
+  (model / '11').mkdir()  # without lineage
+  assert ancestry.text(model) == ancestry.text(model / '10')
+
+
 def test_a_store_may_be_moved(tmp_path):
   make(tmp_path / 'runs')
   (tmp_path / 'runs').rename(tmp_path / 'moved')
