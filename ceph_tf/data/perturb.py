@@ -169,6 +169,18 @@ def _grainy(image, points_px, rng):
   return np.clip(image + rng.normal(0, 0.05, image.shape), 0, 1), points_px
 
 
+def _lettered(image, points_px, rng):
+  """Six lines of white letters, 1/36 of the film high, that may lie on the head, too."""
+  height, width = image.shape
+  written, font = np.zeros(image.shape, np.uint8), cv2.FONT_HERSHEY_SIMPLEX
+  thickness = max(1, round(height / 300))
+  size = cv2.getFontScaleFromHeight(font, max(1, round(height / 36)), thickness)
+  for _ in range(6):
+    begin = (round(rng.uniform(0, 0.6) * width), round(rng.uniform(0.03, 1) * height))
+    cv2.putText(written, 'R 2016-04 ID 381', begin, font, size, 255, thickness)
+  return np.maximum(image, written / 255), points_px
+
+
 SCANNERS: dict[str, Callable] = {
     'black frame': functools.partial(_framed, gray=0.0),
     'white frame': functools.partial(_framed, gray=1.0),
@@ -180,6 +192,7 @@ SCANNERS: dict[str, Callable] = {
     'sharpened': _sharpened,
     'blurred': lambda image, points_px, rng: (_smooth(image, 0.0025), points_px),
     'grainy': _grainy,
+    'lettered': _lettered,
 }
 
 

@@ -187,3 +187,12 @@ def test_a_scanner_that_frames_moves_points_by_its_frame_and_a_tight_one_loses_s
   np.testing.assert_array_equal(np.isnan(moved[:, 0]), [True, False, True, False, True, True])
   np.testing.assert_allclose(moved[1], [1, 40])
   np.testing.assert_array_equal(perturb.scanned('tight', tight, np.array([[NAN, NAN]]), 0)[1], [[NAN, NAN]])
+
+
+def test_letters_are_white_few_and_elsewhere_on_each_film():
+  image = np.full((480, 400), 0.3, np.float32)
+  first, second = (perturb.scanned('lettered', image, POINTS, seed)[0] for seed in (0, 1))
+  written = first > 0.9
+  assert first.min() == image.min() and 0.01 < written.mean() < 0.1
+  assert 13 <= written.any(1).sum() <= 6 * 16  # a line is 480 / 36 = 13 rows high
+  assert np.abs(first - second).max() > 0.5
