@@ -113,7 +113,7 @@ def build_recalibrated(experiment: Experiment, saved_model: str, destination: st
     ConfigError: too few calibration films.
   """
   cfg = experiment.analyze
-  needed = fitting.needed_images(cfg.coverage, cfg.alpha)
+  needed = fitting.needed_patients(cfg.coverage, cfg.alpha)
   if experiment.data.calibration_images < needed:
     raise ConfigError(
         f'--recalibrate with data.calibration_images={experiment.data.calibration_images}: at least {needed} '

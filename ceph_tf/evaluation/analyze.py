@@ -21,8 +21,8 @@ patients as [low, high]; a figure that is unknown is null):
         bins            see `calibrated.bins`
       regions         see `calibrated.regions`
       temperature     see `calibrated.tempering`
-      recalibrated    likewise, for every second image, with plain circles and ellipses calibrated
-                      on the others: what a user's own labels repair where the set is another
+      recalibrated    likewise, for every second patient, with what needs no measure of uncertainty
+                      calibrated on the others: what a user's own labels repair where the set is another
     shift           see `uncertainty.shift.check`: is the set like the calibration images? Null where
                     no measure can tell. Needs no labels, and so is there in any case. With
                     `strange_ids`, the names behind `strange_images`
@@ -177,7 +177,7 @@ def _subset(cases: Cases, calibration: Cases, used: list[str], cfg: AnalyzeConfi
   error, error_calibration = cases.error_mm(truth), calibration.error_mm(truth)
   u = {name: uncertainty(name, cases.measures[name]) for name in used}
   u_calibration = {name: uncertainty(name, calibration.measures[name]) for name in used}
-  odd = np.arange(len(cases.image_id)) % 2 == 1
+  odd = np.unique(np.asarray(cases.patient_id, dtype=str), return_inverse=True)[1] % 2 == 1
   figures = {}
   for name in used:
     if not (np.isfinite(u[name]) & np.isfinite(error)).any():

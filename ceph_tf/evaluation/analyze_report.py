@@ -178,12 +178,12 @@ def _regions(regions: dict, analysis: dict) -> list[str]:
              'median area (mm²)', 'adaptivity, pooled', 'adaptivity, within landmark',
              'coverage per tercile (%)', 'landmarks not as stated']
   words = ('Split-conformal, per landmark. Expected: the exact 95 % interval of the coverage '
-           f'in the long run with {regions["calibration_images"]} calibration images. Radius: of '
+           f'in the long run with {regions["calibration_patients"]} calibration patients. Radius: of '
            'the circle of equal area. Adaptivity: Spearman of area and error. Terciles: the most '
            'certain third of each landmark first. Highlighted: the smallest mean radius.')
   if regions['left_out']:
-    words += (f' Without regions, for lack of calibration images (at least '
-              f'{regions["needed_images"]}): {", ".join(regions["left_out"])}.')
+    words += (f' Without regions, for lack of calibration patients (at least '
+              f'{regions["needed_patients"]}): {", ".join(regions["left_out"])}.')
   return [head, report.table(columns, rows), _note(words)]
 
 
@@ -194,7 +194,7 @@ def _recalibrated(regions: dict) -> list[str]:
   kinds = ', '.join(f'{kind}: {report.percent(facts["coverage"])} %, mean radius '
                     f'{report.number(facts["radius_mean_mm"])} mm'
                     for kind, facts in regions['kinds'].items())
-  return [_note(f'Calibrated on every second image of this set ({regions["calibration_images"]}) and '
+  return [_note(f'Calibrated on every second patient of this set ({regions["calibration_patients"]}) and '
                 f'judged on the others: {kinds}.')]
 
 

@@ -149,11 +149,11 @@ def _area_mm2(cases: Cases, kind: str, quantiles: np.ndarray, u: np.ndarray | No
   return conformal.circle_area_mm2(radius)
 
 
-def _finite(score: np.ndarray, known: np.ndarray, stated: float) -> np.ndarray:
-  """Landmarks [L] whose quantile is: a truth outside the heatmap is in no region of it."""
-  outside = np.isinf(score).sum(0)
-  return np.array([n >= conformal.needed_images(stated) and conformal.rank(n, stated) <= n - out
-                   for n, out in zip(known, outside, strict=True)])
+def _usable(score: np.ndarray, stated: float, patient_ids: list[str]) -> np.ndarray:
+  """Landmarks [L] with enough patients, and a finite quantile: a truth beyond the heatmap is in no region."""
+  enough = conformal.calibration_sizes(score, patient_ids) >= conformal.needed_patients(stated)
+  return np.array([many and np.isfinite(conformal.quantile(column, stated, patient_ids))
+                   for many, column in zip(enough, score.T, strict=True)])
 
 
 def regions(
@@ -166,7 +166,7 @@ def regions(
   """Conformal regions of each landmark with a stated coverage, and whether they keep it.
 
   Args:
-    calibration: images no network was trained or tuned on.
+    calibration: images no network was trained or tuned on; those of one patient count as one.
     cases: the images judged.
     truth: key of `truths_px` of both.
     uncertainties: name -> values for `calibration` [N, L] and `cases` [M, L], not
@@ -174,34 +174,34 @@ def regions(
     stated: the coverage.
 
   Returns:
-    `status`, `words`, `stated`, `needed_images`, `calibration_images`; `left_out`:
-    landmarks with too few calibration points; `kinds`: `circle`, `circle_<measure>`,
+    `status`, `words`, `stated`, `needed_patients`, `calibration_patients`; `left_out`:
+    landmarks with a truth of too few calibration patients; `kinds`: `circle`, `circle_<measure>`,
     `ellipse` and, where heatmaps were looked at, `highest_density` -> `coverage.report`
     with the `quantile` of each landmark (mm for `circle`).
     `smallest`: the kind with the smallest mean radius of those that cover as stated.
   """
-  needed = conformal.needed_images(stated)
+  needed, patients = conformal.needed_patients(stated), calibration.patient_id
   scores = _scores(calibration, truth, {k: u for k, (u, _) in uncertainties.items()})
   judged = _scores(cases, truth, {k: u for k, (_, u) in uncertainties.items()})
-  sizes = conformal.calibration_sizes(scores['circle'])
+  sizes = conformal.calibration_sizes(scores['circle'], patients)
   names = np.array(cases.landmark_names)
   enough = (sizes >= needed) & np.isfinite(judged['circle']).any(0)
-  head = {'stated': stated, 'needed_images': needed, 'calibration_images': int(sizes.max())}
+  head = {'stated': stated, 'needed_patients': needed, 'calibration_patients': int(sizes.max())}
   if not enough.any():
     few = (f'no region with a coverage of {100 * stated:g} % can be stated: it needs at least '
-           f'{needed} calibration images with a truth, there are {sizes.max()}')
+           f'{needed} calibration patients with a truth, there are {sizes.max()}')
     none = 'no landmark with enough calibration images has a truth in the images judged'
     return _not_possible(few if sizes.max() < needed else none) | head
   sd_mm = np.sqrt(np.trace(_covariance_mm2(cases), axis1=-2, axis2=-1))
   kinds, skipped = {}, []
   for kind, score in scores.items():
-    known = conformal.calibration_sizes(score)
-    usable = enough & (known >= needed) & np.isfinite(judged[kind]).any(0) & _finite(score, known, stated)
+    known = conformal.calibration_sizes(score, patients)
+    usable = enough & np.isfinite(judged[kind]).any(0) & _usable(score, stated, patients)
     if not usable.any():
       skipped.append(kind)
       continue
     quantiles = np.full(len(names), np.nan)
-    quantiles[usable] = conformal.calibrate(score[:, usable], stated, tuple(names[usable]))
+    quantiles[usable] = conformal.calibrate(score[:, usable], stated, tuple(names[usable]), patients)
     if kind == 'highest_density':  # areas are tabulated: the region grows to the next entry
       quantiles[usable] = highest_density.LEVELS[highest_density.level(quantiles[usable])]
     u = uncertainties.get(kind.removeprefix('circle_'), (None, None))[1]

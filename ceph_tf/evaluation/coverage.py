@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 def beta_interval(n: int, stated: float, probability: float = 0.95) -> tuple[float, float]:
-  """Central interval of the coverage that n calibration images give, in the long run."""
+  """Central interval of the coverage that calibration images of n patients give, in the long run."""
   k = conformal.rank(n, stated)
   tail = (1 - probability) / 2
   return tuple(float(q) for q in stats.beta.ppf([tail, 1 - tail], k, n + 1 - k))

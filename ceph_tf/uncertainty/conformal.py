@@ -12,10 +12,15 @@ al. 2005; Lei et al., JASA 2018; Angelopoulos & Bates 2023).
     ellipse           Mahalanobis distance       distance <= quantile
     highest density   see `highest_density`      pixels with score <= quantile
 
+Images of one patient are alike and so count as one: by equal shares of it, which keeps the probability for an
+image of a new patient (Lee, Barber & Willett, "Distribution-free inference with hierarchical data", arXiv
+2306.06342). n is then the number of patients. Where no patients are given, each image is of another one.
+
 Lengths are millimetres. A missing landmark is NaN and takes part in nothing.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,8 +29,8 @@ FLOOR_MM = 0.01
 _ROUNDING = 1e-9  # (n + 1) * 0.9 may come out just above a whole number
 
 
-def needed_images(coverage: float) -> int:
-  """The smallest calibration set that supports a coverage: 9 for 0.9, 19 for 0.95."""
+def needed_patients(coverage: float) -> int:
+  """Of how many patients calibration images must be to support a coverage: 9 for 0.9, 19 for 0.95."""
   if not 0 < coverage < 1:
     raise ValueError(f'coverage={coverage!r}: allowed is 0 < coverage < 1')
   return math.ceil(coverage / (1 - coverage) - _ROUNDING)
@@ -37,28 +42,52 @@ def rank(n: int, coverage: float) -> int:
   Raises:
     ValueError: k > n, so that no finite region has this coverage.
   """
-  needed = needed_images(coverage)
+  needed = needed_patients(coverage)
   if n < needed:
-    raise ValueError(f'a coverage of {coverage:.6g} cannot be stated from {n} calibration images: '
+    raise ValueError(f'a coverage of {coverage:.6g} cannot be stated from {n} calibration patients: '
                      f'it needs at least {needed}')
   return math.ceil((n + 1) * coverage - _ROUNDING)
 
 
-def calibrate(
-    scores: np.ndarray, coverage: float, names: tuple[str, ...] | None = None
-) -> np.ndarray:
+def shares(patient_ids: Sequence[str]) -> np.ndarray:
+  """Of its patient, for each of N images: [N], with a sum for each patient of 1."""
+  _, patient, images = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True, return_counts=True)
+  return 1.0 / images[patient]
+
+
+def quantile(scores: np.ndarray, coverage: float, patient_ids: Sequence[str] | None = None) -> float:
+  """The conformal quantile of one landmark, which may be infinite.
+
+  Args:
+    scores: [N], NaN where the truth is missing.
+    coverage: wanted probability that a region holds the truth.
+    patient_ids: N names; None: of different patients.
+
+  Raises:
+    ValueError: too few patients with a truth.
+  """
+  known = ~np.isnan(scores)
+  ids = np.arange(len(scores)) if patient_ids is None else np.asarray(patient_ids, dtype=str)
+  order = np.argsort(scores[known])
+  below = np.cumsum(shares(ids[known])[order])
+  patients = len(np.unique(ids[known]))
+  return float(scores[known][order][np.searchsorted(below, rank(patients, coverage) - _ROUNDING)])
+
+
+def calibrate(scores: np.ndarray, coverage: float, names: tuple[str, ...] | None = None,
+              patient_ids: Sequence[str] | None = None) -> np.ndarray:
   """The conformal quantile of each landmark.
 
   Args:
     scores: [N, L] of the calibration images, NaN where the truth is missing.
-    coverage: wanted probability that a region holds the truth.
+    coverage, patient_ids: as for `quantile`.
     names: L landmark names, for errors.
 
   Returns:
     [L] float64.
 
   Raises:
-    ValueError: a landmark with too few calibration images, or an infinite quantile.
+    ValueError: a landmark with too few patients, or an infinite quantile.
   """
   scores = np.asarray(scores, np.float64)
   if scores.ndim != 2:
@@ -66,21 +95,25 @@ def calibrate(
   names = names or tuple(f'landmark {i}' for i in range(scores.shape[1]))
   quantiles = []
   for name, column in zip(names, scores.T, strict=True):
-    known = np.sort(column[~np.isnan(column)])
     try:
-      value = known[rank(known.size, coverage) - 1]
+      value = quantile(column, coverage, patient_ids)
     except ValueError as error:
       raise ValueError(f'{name}: {error}') from None
     if np.isinf(value):
       raise ValueError(f'{name}: the score at coverage {coverage:.6g} is infinite: '
-                       f'{np.isinf(known).sum()} of {known.size} truths are outside every region')
+                       f'{np.isinf(column).sum()} of {np.sum(~np.isnan(column))} truths are outside '
+                       'every region')
     quantiles.append(value)
   return np.array(quantiles, np.float64)
 
 
-def calibration_sizes(scores: np.ndarray) -> np.ndarray:
-  """Images each landmark was calibrated on: int [L] from scores [N, L]."""
-  return (~np.isnan(scores)).sum(0)
+def calibration_sizes(scores: np.ndarray, patient_ids: Sequence[str] | None = None) -> np.ndarray:
+  """Patients each landmark was calibrated on: int [L] from scores [N, L]."""
+  known = ~np.isnan(scores)
+  if patient_ids is None:
+    return known.sum(0)
+  ids = np.asarray(patient_ids, dtype=str)
+  return np.array([len(np.unique(ids[column])) for column in known.T], int)
 
 
 def inside(scores: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

@@ -20,13 +20,15 @@ keep the definitions of their papers, and bins and p-values are fitted on them a
 
 The policy needs no spacing and has a known price: of images like the calibration images it
 refers at most a share of 3 alpha. All quantities are scale-free or in source pixels, so they hold
-for any spacing. What the calibration set cannot support is absent: regions where it is smaller
-than coverage / (1 - coverage), `refer` where it is smaller than 1 / alpha - 1.
+for any spacing. Images of one patient count together as one, see `conformal`. What the calibration set cannot
+support is absent: regions where it has fewer patients than coverage / (1 - coverage), `refer` where it has
+fewer than 1 / alpha - 1.
 """
 
 import dataclasses
 import math
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -52,8 +54,10 @@ class Fitted:
     radius_quantiles, ellipse_quantiles: [L], NaN where the calibration set is too small.
     thresholds: [L, Q - 1] of `BIN_MEASURE`, not decreasing.
     images: N, the number of calibration images.
-    ood_scores: [N * C] of the calibration images and their copies, C of each, sorted.
-    image_uncertainties: [N * C], mean over landmarks of `BIN_MEASURE`, likewise.
+    patients: P, whose they are.
+    ood_scores: [N * C] of the calibration images and their copies, C of each.
+    image_uncertainties: [N * C], mean over landmarks of `BIN_MEASURE`.
+    shares: [N * C], of its patient, what each of these values counts for; the sum is P.
     density: of the features of the training images and their copies; None of a model that is fitted anew,
       since it knows its own.
     temperatures: [L], of validation images, 1 where those say nothing; None likewise.
@@ -65,8 +69,10 @@ class Fitted:
   ellipse_quantiles: np.ndarray
   thresholds: np.ndarray
   images: int
+  patients: int
   ood_scores: np.ndarray
   image_uncertainties: np.ndarray
+  shares: np.ndarray
   density: Density | None = None
   temperatures: np.ndarray | None = None
 
@@ -76,23 +82,23 @@ class Fitted:
 
   @property
   def refers(self) -> bool:
-    return self.images >= _needed_to_refer(self.alpha)
+    return self.patients >= _needed_to_refer(self.alpha)
 
 
-def needed_images(coverage: float, alpha: float) -> int:
-  """How many calibration images support regions and referral: 19 for 0.9 and 0.05."""
-  return max(conformal.needed_images(coverage), _needed_to_refer(alpha))
+def needed_patients(coverage: float, alpha: float) -> int:
+  """Calibration images of how many patients support regions and referral: 19 for 0.9 and 0.05."""
+  return max(conformal.needed_patients(coverage), _needed_to_refer(alpha))
 
 
 def _needed_to_refer(alpha: float) -> int:
   return math.ceil(1 / alpha - 1e-9) - 1  # 1 / (1 / 49) is above 49
 
 
-def _quantiles(scores: np.ndarray, coverage: float) -> np.ndarray:
-  enough = conformal.calibration_sizes(scores) >= conformal.needed_images(coverage)
+def _quantiles(scores: np.ndarray, coverage: float, patient_ids: Sequence[str]) -> np.ndarray:
+  enough = conformal.calibration_sizes(scores, patient_ids) >= conformal.needed_patients(coverage)
   found = np.full(scores.shape[1], np.nan)
   if enough.any():
-    found[enough] = conformal.calibrate(scores[:, enough], coverage)
+    found[enough] = conformal.calibrate(scores[:, enough], coverage, patient_ids=patient_ids)
   return found
 
 
@@ -106,6 +112,7 @@ def fit(
     bins: int,
     alpha: float,
     temperatures: np.ndarray | None = None,
+    patient_ids: Sequence[str] | None = None,
 ) -> Fitted:
   """Fits everything.
 
@@ -119,6 +126,7 @@ def fit(
     bins: Q.
     alpha: see `ALARMS`.
     temperatures: [L] of `temperature.fit`; None leaves heatmaps as they are.
+    patient_ids: N names, of the calibration images; None: of different patients.
 
   Raises:
     ValueError: no calibration image, other shapes, or values that are not finite.
@@ -137,17 +145,18 @@ def fit(
   density = ood.fit(train_features)
   scores = ood.score(tf.constant(features.reshape(-1, features.shape[-1]), tf.float32), density).numpy()
   fitted = refit(scores.reshape(features.shape[:2]), residual_px, covariance_px2, bin_measure, coverage, bins,
-                 alpha)
+                 alpha, patient_ids)
   return dataclasses.replace(fitted, density=density, temperatures=temperatures)
 
 
 def refit(ood_scores: np.ndarray, residual_px: np.ndarray, covariance_px2: np.ndarray,
-          bin_measure: np.ndarray, coverage: float, bins: int, alpha: float) -> Fitted:
+          bin_measure: np.ndarray, coverage: float, bins: int, alpha: float,
+          patient_ids: Sequence[str] | None = None) -> Fitted:
   """What is fitted on calibration images, for a model that already has OOD scores and tempered heatmaps.
 
   Args:
     ood_scores: [N, C] of N calibration images and C - 1 copies of each.
-    residual_px, covariance_px2, bin_measure, coverage, bins, alpha: as for `fit`.
+    residual_px, covariance_px2, bin_measure, coverage, bins, alpha, patient_ids: as for `fit`.
 
   Raises:
     ValueError: no calibration image, other shapes, or values that are not finite.
@@ -158,30 +167,32 @@ def refit(ood_scores: np.ndarray, residual_px: np.ndarray, covariance_px2: np.nd
                        ('ood_score', ood_scores)):
     if not np.isfinite(values).all():
       raise ValueError(f'{name} of a calibration image is not finite')
+  ids = np.arange(len(bin_measure)) if patient_ids is None else patient_ids
   error = np.linalg.norm(residual_px, axis=-1)
   sd = np.sqrt(np.trace(covariance_px2, axis1=-2, axis2=-1))
+  copies = ood_scores.shape[1]
   return Fitted(
       coverage, alpha,
-      _quantiles(conformal.scaled_score(error, sd, FLOOR_PX), coverage),
-      _quantiles(conformal.ellipse_score(residual_px, covariance_px2, FLOOR_PX), coverage),
+      _quantiles(conformal.scaled_score(error, sd, FLOOR_PX), coverage, ids),
+      _quantiles(conformal.ellipse_score(residual_px, covariance_px2, FLOOR_PX), coverage, ids),
       np.quantile(bin_measure[:, 0], np.arange(1, bins) / bins, axis=0).T,
-      len(bin_measure), np.sort(ood_scores.ravel()), np.sort(bin_measure.mean(-1).ravel()))
+      len(bin_measure), len(np.unique(ids)), ood_scores.ravel(), bin_measure.mean(-1).ravel(),
+      np.repeat(conformal.shares(ids) / copies, copies))
 
 
-def p_value(values: tf.Tensor, calibration: np.ndarray, images: int) -> tf.Tensor:
-  """(1 + number of calibration images at least as large) / (N + 1), float32 [B].
+def p_value(values: tf.Tensor, calibration: np.ndarray, shares: np.ndarray) -> tf.Tensor:
+  """(1 + number of calibration patients at least as large) / (P + 1), float32 [B].
 
-  Of an image with C values the share of those that are as large counts, which keeps the p-value of a
-  single value of a new image valid (Lee, Barber & Willett, "Distribution-free inference with
-  hierarchical data", arXiv 2306.06342).
+  Of a patient with several values, of his images and their copies, the share of those that are as large
+  counts, which keeps the p-value of a single value of a new patient valid (see `conformal`).
 
   Args:
     values: [B].
-    calibration: [N * C].
-    images: N.
+    calibration: [M] of all values.
+    shares: [M], what each counts for, with a sum of 1 for each of the P patients.
   """
-  share = tf.reduce_mean(tf.cast(calibration[None] >= values[:, None], tf.float32), 1)
-  return (1.0 + images * share) / (1.0 + images)
+  as_large = tf.cast(calibration[None] >= values[:, None], tf.float32)
+  return (1.0 + tf.linalg.matvec(as_large, shares.astype(np.float32))) / (1.0 + round(shares.sum()))
 
 
 def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.Tensor,
@@ -205,9 +216,9 @@ def answers(fitted: Fitted, measures: dict[str, tf.Tensor], covariance_px2: tf.T
     found['region_radius_px'] = radius * tf.maximum(measures[RADIUS_MEASURE], FLOOR_PX)
     found['region_ellipse_px2'] = squared * shape
   found['ood_score'] = ood_score
-  found['ood_p_value'] = p_value(ood_score, fitted.ood_scores, fitted.images)
+  found['ood_p_value'] = p_value(ood_score, fitted.ood_scores, fitted.shares)
   found['uncertainty_p_value'] = p_value(
-      tf.reduce_mean(u, 1), fitted.image_uncertainties.astype(np.float32), fitted.images)
+      tf.reduce_mean(u, 1), fitted.image_uncertainties.astype(np.float32), fitted.shares)
   if fitted.refers:  # 1 / 20 in float32 is above 0.05
     found['refer'] = tf.reduce_any(
         [found[name] <= level + 1e-6 for name, level in levels(fitted.alpha).items()], 0)
@@ -226,13 +237,14 @@ def summary(fitted: Fitted, names: list[str]) -> dict:
   found = {
       'coverage': fitted.coverage,
       'calibration_images': fitted.images,
+      'calibration_patients': fitted.patients,
       'regions': 'stated' if fitted.has_regions else
                  f'absent: a coverage of {fitted.coverage:g} needs '
-                 f'{conformal.needed_images(fitted.coverage)} calibration images',
+                 f'{conformal.needed_patients(fitted.coverage)} calibration patients',
       'refer': ' or '.join(f'{name} <= {level:g}' for name, level in levels(fitted.alpha).items())
                if fitted.refers else
                f'absent: alpha={fitted.alpha:g} needs {_needed_to_refer(fitted.alpha)} '
-               'calibration images',
+               'calibration patients',
       'landmarks': names,
       'radius_quantiles': plain(fitted.radius_quantiles),
       'ellipse_quantiles': plain(fitted.ellipse_quantiles),
@@ -254,5 +266,5 @@ def load(path: pathlib.Path) -> Fitted:
   with np.load(path, allow_pickle=False) as arrays:
     stored = dict(arrays)
   density = Density(*(stored.pop(f'density_{name}') for name in Density._fields))
-  scalars = {name: stored.pop(name).item() for name in ('coverage', 'alpha', 'images')}
+  scalars = {name: stored.pop(name).item() for name in ('coverage', 'alpha', 'images', 'patients')}
   return Fitted(**scalars, **stored, density=density)

@@ -38,12 +38,14 @@ def calibrator(train: In[Predictions], validation: In[Predictions], calibration:
   if not rows.any():
     raise DataError(f'all {len(ids)} calibration images are also training images; set '
                     'data.calibration_images=0 or give other films')
-  truths = cases.truths(cases.records(examples, 'calibration', ids), truth)
+  films = cases.records(examples, 'calibration', ids)
+  truths = cases.truths(films, truth)
   result = fitting.fit(
       train.read()['features'], found['features'][rows],
       (truths - found['points_px'][:, 0])[rows], found['covariance_px2'][rows, 0],
       found[f'measure/{fitting.BIN_MEASURE}'][rows],
-      cfg.coverage, cfg.bins, cfg.alpha, _temperatures(validation.read(), duplicates, examples, truth))
+      cfg.coverage, cfg.bins, cfg.alpha, _temperatures(validation.read(), duplicates, examples, truth),
+      [film.patient_id for film, chosen in zip(films, rows, strict=True) if chosen])
   fitting.save(result, fitted.fitted)
 
 

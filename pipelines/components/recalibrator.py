@@ -51,7 +51,7 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
   ids, points = found['image_id'].tolist(), found['points_px']
   films = cases.records(examples, 'calibration', ids)
   patients, shas = [r.patient_id for r in films], [digests.of_bytes(r.image_bytes) for r in films]
-  needed, number = fitting.needed_images(cfg.coverage, cfg.alpha), len(set(patients))
+  needed, number = fitting.needed_patients(cfg.coverage, cfg.alpha), len(set(patients))
   if number < needed:
     raise DataError(f'the calibration images, without training images and repetitions, are of {number} '
                     f'patients: a coverage of {cfg.coverage:g} and an alpha of {cfg.alpha:g} need {needed} '
@@ -67,10 +67,10 @@ def recalibrator(servable: In[ServableModel], calibration: In[Predictions], exam
   left = (errors - habits.of_others(errors, patients)) * size
   fitted = fitting.refit(
       found['ood_score'][:, None], -left, found['covariance_px2'],
-      found[f'measure/{fitting.BIN_MEASURE}'][:, None], cfg.coverage, cfg.bins, cfg.alpha)
+      found[f'measure/{fitting.BIN_MEASURE}'][:, None], cfg.coverage, cfg.bins, cfg.alpha, patients)
   if not fitted.has_regions:
-    raise DataError(f'no landmark has a truth in {conformal.needed_images(cfg.coverage)} of the {len(ids)} '
-                    f'calibration images, which a coverage of {cfg.coverage:g} needs')
+    raise DataError(f'no landmark has a truth of {conformal.needed_patients(cfg.coverage)} calibration '
+                    f'patients, which a coverage of {cfg.coverage:g} needs')
   habit = habits.fit(errors, patients)
   Recalibrated(model.loaded, fitted, habit).export(recalibrated.saved_model)
   calibrated = model.calibration | fitting.summary(fitted, list(model.landmarks)) | {

@@ -113,7 +113,7 @@ def test_too_few_calibration_images_are_told_in_words():
   found = run(make(ERROR), make(BEFORE[:8]))
   regions = found['subsets']['official']['regions']
   assert regions['status'] == 'not_possible'
-  assert 'needs at least 9 calibration images' in regions['words']
+  assert 'needs at least 9 calibration patients' in regions['words']
   assert 'there are 8' in analyze_report.render(found, [], 'today')
   missing = BEFORE.copy()
   missing[:11, 1] = NAN
@@ -128,7 +128,7 @@ def test_copies_are_left_out_on_both_sides():
   assert found['subsets']['leak_free']['images'] == 4
   assert found['subsets']['official']['images'] == 30
   assert found['calibration'] == {'images': 18, 'left_out': ['c18']}
-  assert found['subsets']['official']['regions']['calibration_images'] == 18
+  assert found['subsets']['official']['regions']['calibration_patients'] == 18
 
 
 @pytest.mark.parametrize('change,words', [

@@ -18,7 +18,7 @@ def test_rank_is_the_ceiling_despite_rounding(n, coverage, k):
 
 @pytest.mark.parametrize(('coverage', 'needed'), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19), (0.99, 99)])
 def test_a_coverage_the_calibration_set_cannot_support_is_refused(coverage, needed):
-  assert conformal.needed_images(coverage) == needed
+  assert conformal.needed_patients(coverage) == needed
   conformal.rank(needed, coverage)
   with pytest.raises(ValueError, match=f'{coverage} cannot be stated from {needed - 1} cal.* {needed}$'):
     conformal.rank(needed - 1, coverage)
@@ -27,7 +27,7 @@ def test_a_coverage_the_calibration_set_cannot_support_is_refused(coverage, need
 @pytest.mark.parametrize('coverage', [0, 1, -0.1, 90, NAN])
 def test_a_coverage_outside_0_to_1_is_an_error(coverage):
   with pytest.raises(ValueError, match='allowed is 0 < coverage < 1'):
-    conformal.needed_images(coverage)
+    conformal.needed_patients(coverage)
 
 
 def test_quantile_is_the_kth_smallest_and_missing_truths_do_not_count():
@@ -39,6 +39,20 @@ def test_quantile_is_the_kth_smallest_and_missing_truths_do_not_count():
   np.testing.assert_array_equal(conformal.calibration_sizes(scores), [9, 12])
   with pytest.raises(ValueError, match='nasion: a coverage of 0.95 cannot be stated from 12'):
     conformal.calibrate(scores[:, 1:], 0.95, ('nasion',))
+
+
+def test_films_of_a_patient_count_together_as_one():
+  scores = np.array([[1.0], [2], [3], [4], [5], [6]])
+  ids = ['a', 'b', 'b', 'c', 'd', 'd']
+  # Sorted, they count for 1, 1/2, 1/2, 1, 1/2, 1/2 of four patients; of five, 60 % are three.
+  np.testing.assert_array_equal(conformal.calibration_sizes(scores, ids), [4])
+  assert conformal.calibrate(scores, 0.6, patient_ids=ids) == [4]
+  assert conformal.calibrate(scores, 0.8, patient_ids=ids) == [6]
+  with pytest.raises(ValueError, match='from 4 calibration patients: it needs at least 9'):
+    conformal.calibrate(scores, 0.9, patient_ids=ids)
+  scores[2] = NAN  # of b one film is left, which counts for him
+  assert conformal.calibrate(scores, 0.4, patient_ids=ids) == [2]
+  assert conformal.quantile(np.array([1.0, np.inf, np.inf]), 0.5, ['a', 'a', 'b']) == np.inf
 
 
 def test_an_infinite_quantile_and_a_wrong_shape_are_errors():

@@ -8,8 +8,8 @@ import scipy.stats
 import tensorflow as tf
 
 from ceph_tf import seeds
+from ceph_tf.uncertainty import conformal, ood
 from ceph_tf.uncertainty import fitted as fitting
-from ceph_tf.uncertainty import ood
 
 NAN = np.nan
 NAMES = ['sella', 'nasion']
@@ -127,14 +127,38 @@ def test_bins_by_hand():
 
 def test_p_value_by_hand():
   calibration = np.array([1, 2, 2, 5], np.float32)
-  found = fitting.p_value(tf.constant([0.0, 1.0, 2.0, 2.5, 5.0, 6.0]), calibration, images=4)
+  found = fitting.p_value(tf.constant([0.0, 1.0, 2.0, 2.5, 5.0, 6.0]), calibration, np.ones(4))
   np.testing.assert_allclose(found, [1, 1, 0.8, 0.4, 0.4, 0.2], rtol=1e-6)
 
 
 def test_p_value_of_images_with_copies_by_hand():
   # Two images, two values each: half an image is at least 5, so (1 + 1/2) / 3.
-  found = fitting.p_value(tf.constant([2.0, 5.0, 6.0]), np.array([1, 2, 2, 5], np.float32), images=2)
+  found = fitting.p_value(tf.constant([2.0, 5.0, 6.0]), np.array([1, 2, 2, 5], np.float32), np.full(4, 0.5))
   np.testing.assert_allclose(found, [2.5 / 3, 1.5 / 3, 1 / 3], rtol=1e-6)
+
+
+def test_several_images_of_a_patient_count_as_one():
+  arrays = made(20)
+  twice = fit({name: value if name == 'train_features' else np.concatenate([value, value])
+               for name, value in arrays.items()} | {'patient_ids': [f'p{i % 20}' for i in range(40)]})
+  once, new = fit(arrays), made(7, name='new')
+  assert (twice.images, twice.patients, once.images, once.patients) == (40, 20, 20, 20)
+  for name, expected in answers(once, new).items():
+    np.testing.assert_allclose(answers(twice, new)[name], expected, rtol=1e-6, err_msg=name)
+  few = fit(arrays | {'patient_ids': [f'p{i // 3}' for i in range(20)]})
+  assert (few.patients, few.has_regions, few.refers) == (7, False, False)
+
+
+def test_an_alarm_is_as_rare_as_stated_where_films_of_a_patient_are_alike():
+  """40 patients of two films, of 200 draws: a new patient's p-value is at most 0.1 in 10 % of cases."""
+  rng = seeds.rng(0, 'alike')
+  ids, raised = np.repeat(np.arange(40), 2), []
+  for _ in range(200):
+    patients = rng.normal(size=41)
+    films = np.repeat(patients[:40], 2) + 0.1 * rng.normal(size=80)
+    new = tf.constant([patients[40] + 0.1 * rng.normal()], tf.float32)
+    raised.append(fitting.p_value(new, films.astype(np.float32), conformal.shares(ids)).numpy()[0] <= 0.1)
+  assert np.mean(raised) < 0.14  # 0.1 by two standard errors
 
 
 def test_an_image_is_not_strange_if_a_copy_of_a_calibration_image_is_as_strange():
@@ -189,7 +213,7 @@ def test_refer_is_absent_where_no_image_could_be_referred(n, alpha, refers):
   stated = fitting.summary(fitted, NAMES)['refer']
   needed = round(1 / alpha) - 1
   assert stated == (f'ood_p_value <= {alpha:g} or uncertainty_p_value <= {2 * alpha:g}' if refers else
-                    f'absent: alpha={alpha:g} needs {needed} calibration images')
+                    f'absent: alpha={alpha:g} needs {needed} calibration patients')
 
 
 @pytest.mark.parametrize(('n', 'stated'), [(4, False), (8, False), (9, True)])
@@ -198,9 +222,10 @@ def test_regions_are_absent_where_the_calibration_set_is_too_small(n, stated):
   found = answers(fitted, made(n))
   assert ('region_radius_px' in found, 'region_ellipse_px2' in found) == (stated, stated)
   summary = fitting.summary(fitted, NAMES)
-  assert summary['calibration_images'] == n and summary['landmarks'] == NAMES
+  assert summary['calibration_images'] == summary['calibration_patients'] == n
+  assert summary['landmarks'] == NAMES
   assert summary['regions'] == (
-      'stated' if stated else 'absent: a coverage of 0.9 needs 9 calibration images')
+      'stated' if stated else 'absent: a coverage of 0.9 needs 9 calibration patients')
   assert (summary['radius_quantiles'] == [None, None]) != stated
 
 

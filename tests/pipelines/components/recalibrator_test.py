@@ -158,7 +158,7 @@ def test_too_few_truths_are_refused(run, tmp_path, monkeypatch):
   few = TRUTH.copy()
   few[8:] = np.nan
   monkeypatch.setitem(globals(), 'TRUTH', few)
-  with pytest.raises(DataError, match='no landmark has a truth in 9 of the 24 calibration images'):
+  with pytest.raises(DataError, match='no landmark has a truth of 9 calibration patients'):
     run(points_px=np.nan_to_num(few))
   assert not (tmp_path / 'out/saved_model').exists()
 
