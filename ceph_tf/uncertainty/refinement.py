@@ -7,7 +7,8 @@ because what two networks saw in one image is not independent.
 
 The answer is one density: inside the crop the mass that the first look has there, spread as both say;
 outside of it what the first look says. So a crop in the wrong place takes no mass with it: the less the
-first look believes in it, the less the second look counts.
+first look believes in it, the less the second look counts. Where that is less than a half, the points and
+covariances of the first look stay.
 """
 
 import typing
@@ -131,6 +132,11 @@ def merged(first: Samples, found: Samples, frame: geometry.Frame, size_hw: tuple
     frame: of shape [B, L, 2], of the crops.
     size_hw: of the image.
     second: scale and stride.
+
+  Returns:
+    `Samples` of S networks. Of single heatmaps nothing is known any more outside of the crops, where they are
+    taken for their mean; but the entropy that each of them has more or less than their mean is kept, as the
+    share of it that lies there.
   """
   size, stride = found.mean_density.shape[1], second.stride
   batch, _, _, landmarks = tf.unstack(tf.shape(first.mean_density))
@@ -149,21 +155,23 @@ def merged(first: Samples, found: Samples, frame: geometry.Frame, size_hw: tuple
   per_px = first.mean_density / stride**2
   entropy_outside = -tf.reduce_sum(outside * tf.math.log(tf.maximum(per_px, _TINY)), [1, 2])
 
-  points = crops.from_crops(rows(found.points_px), frame)
-  points = tf.where(inside[..., None] >= 0.5, points, first.points_px)
+  seen = inside[..., None] >= 0.5
+  points = tf.where(seen, crops.from_crops(rows(found.points_px), frame), first.points_px)
   apart = points - mean
   share, other = inside[..., None, None], rest[..., None, None]
+  spread = (share * rows(found.covariance_px2) + other * covariance
+            + share * other * apart[..., :, None] * apart[..., None, :])
   far = samplers.expected_radius_px(outside, geometry.network_to_heatmap(tf.reduce_mean(points, 0), stride))
 
-  def entropy(of_crop):
-    return inside * of_crop - tf.math.xlogy(inside, inside) + entropy_outside
+  def entropy(of_crop, more=0.0):
+    return inside * of_crop - tf.math.xlogy(inside, inside) + entropy_outside + rest * more
 
   return Samples(
       points_px=points,
       peak=inside * rows(found.peak),
-      covariance_px2=share * rows(found.covariance_px2) + other * covariance
-      + share * other * apart[..., :, None] * apart[..., None, :],
-      entropy_nats=entropy(rows(found.entropy_nats)),
+      # Not the mixture: the mean heatmap is as wide as the networks are apart, and their points are so, too.
+      covariance_px2=tf.where(seen[..., None], spread, first.covariance_px2),
+      entropy_nats=entropy(rows(found.entropy_nats), first.entropy_nats - first.mean_entropy_nats),
       expected_radius_px=inside * rows(found.expected_radius_px) + stride * far,
       mean_peak=inside * rows(found.mean_peak)[0],
       mean_entropy_nats=entropy(rows(found.mean_entropy_nats)[0]),

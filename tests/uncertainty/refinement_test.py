@@ -101,6 +101,22 @@ def test_the_further_the_crop_the_greater_the_doubt():
   assert found[1] == pytest.approx(38, abs=1e-3) and found[-1] == pytest.approx(32, abs=0.5)
 
 
+def test_what_networks_disagree_about_counts_once():
+  """Two that are sure of points 32 px apart, and a crop between them that holds neither."""
+  heatmap_hw = (SIZE_HW[0] // STRIDE, SIZE_HW[1] // STRIDE)
+  each = [samples_of(spot(heatmap_hw, [[[x, 7.0]]], 0.3), STRIDE) for x in (2.0, 10.0)]
+  mean = (each[0].mean_density + each[1].mean_density) / 2
+  first = Samples(*(tf.concat(pair, 0) for pair in list(zip(*each, strict=True))[:5]),
+                  heatmaps.peak_of(mean), heatmaps.entropy_nats(mean), mean)
+  frame = geometry.crop_frame(tf.reduce_mean(first.points_px, 0), CROP)
+  found = samples_of(spot((CROP, CROP), [[[8.0, 8.0]]], 0.8), 1, 2)
+  both = refinement.merged(first, found, frame, SIZE_HW, networks()[2])
+  np.testing.assert_allclose(both.points_px, first.points_px)
+  expected = first.covariance_px2[0, 0, 0] + np.diag([16.0**2, 0])
+  np.testing.assert_allclose(measures.total_covariance_px2(both)[0, 0], expected, rtol=1e-3, atol=1e-3)
+  assert float(measures.mutual_information_nats(both)[0, 0]) == pytest.approx(np.log(2), rel=1e-2)
+
+
 def test_an_entropy_by_hand():
   first, found, both = merged((36.0, 32.0), sigma=1.0)  # on the edges of coarse pixels
   density, inside = first.mean_density.numpy()[0, :, :, 0], 0.0
