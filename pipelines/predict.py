@@ -88,7 +88,7 @@ def _tell(outcomes: Iterator, out: pathlib.Path) -> int:
           f'(see {outcome.source.name}.json)')
   print(f'read {read}, answered {read - len(refused)}, refused {len(refused)}, referred {referred}'
         + (f', landmarks to check in {check} that are not' if check else '')
-        + (f'; landmarks of {unchecked} not checked: no spacing' if unchecked else '')
+        + (f'; landmarks of {unchecked} not checked: no spacing or no region' if unchecked else '')
         + (f'; {unjudged} not judged: the model has no referral policy' if unjudged else ''))
   return 3 if refused else 0
 

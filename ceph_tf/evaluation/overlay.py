@@ -73,9 +73,12 @@ def warnings(document: dict) -> list[tuple[str, str]]:
     found.append(('#7a4b00', f'Check: {", ".join(far)} (radius of the region above {DOUBTFUL_MM:g} mm).'))
   if not referral['refer'] and document['image']['spacing_mm'] is None:
     found.append(('#7a4b00', 'Landmarks are not checked: without a spacing nothing is known in mm.'))
-  if not any(landmark['region'] for landmark in document['landmarks']):
+  bare = without_region(document)
+  if len(bare) == len(document['landmarks']):
     found.append(('#7a4b00', f'No regions: {_reason(model["regions"])}. '
                   'The accuracy of these points is unknown.'))
+  elif bare and not referral['refer']:
+    found.append(('#7a4b00', f'Not checked, for want of a region: {", ".join(bare)}.'))
   return found
 
 
@@ -83,6 +86,11 @@ def doubtful(document: dict) -> list[str]:
   """Short names and radii of landmarks whose region is larger than an error that all call gross."""
   return [f'{plots.short_name(landmark["name"])} {landmark["region"]["radius_mm"]:.1f} mm'
           for landmark in document['landmarks'] if is_doubtful(landmark['region'])]
+
+
+def without_region(document: dict) -> list[str]:
+  """Short names of the landmarks that have none."""
+  return [plots.short_name(landmark['name']) for landmark in document['landmarks'] if not landmark['region']]
 
 
 def is_doubtful(region: dict | None) -> bool | None:

@@ -73,6 +73,8 @@ def _referral(document: dict) -> str:
     css, words = 'no', f'{words}; check {", ".join(far)}'
   elif document['image']['spacing_mm'] is None:
     words += '; landmarks not checked: no spacing'
+  elif bare := overlay.without_region(document):
+    css, words = 'no', f'{words}; not checked, for want of a region: {", ".join(bare)}'
   figures = '; '.join(f'{words} {report.number(document["referral"][key], 3)}' for words, key in rows)
   spacing = document['image']
   known = (f'{spacing["spacing_mm"]:.4g} mm per pixel' if spacing['spacing_mm'] is not None else '')

@@ -36,7 +36,7 @@ _MEASUREMENT_FIELDS = (
 class Outcome(typing.NamedTuple):
   """What became of a source: the status of its document, why it is refused ('' if not), the referral,
   None where the model has no policy for one, and whether a landmark is to be checked, None where that
-  is unknown for want of a spacing."""
+  is unknown of one for want of a spacing or a region, and of no other known."""
 
   source: Source
   status: str
@@ -78,10 +78,9 @@ def predict(sources: Iterable[Source], model: Model, out: pathlib.Path, spacing_
           page.add(document, png)
         ok = document['status'] == 'ok'
         refer = document['referral']['refer'] if ok else None
-        check = any(landmark['check'] for landmark in document['landmarks'])
-        counts += (1, ok, bool(refer), check and not refer)
-        if ok and document['image']['spacing_mm'] is None:
-          check = None
+        checks = [landmark['check'] for landmark in document['landmarks']]
+        check = True if True in checks else None if None in checks else False
+        counts += (1, ok, bool(refer), bool(check) and not refer)
         yield Outcome(source, document['status'], document['reason'] or '', refer, check)
     if page:
       page.end(*map(int, counts))

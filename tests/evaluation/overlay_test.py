@@ -109,6 +109,16 @@ def test_without_spacing_it_is_said_that_nothing_is_checked():
   assert [w for _, w in overlay.warnings(referred)][1:] == ['Why.']
 
 
+def test_landmarks_without_a_region_are_named_as_not_checked():
+  landmarks = copy.deepcopy(DOCUMENT['landmarks'])
+  landmarks[15]['region'] = None
+  document = changed(landmarks=landmarks)
+  assert [w for _, w in overlay.warnings(document)] == ["Not checked, for want of a region: Pog'."]
+  assert any("region: Pog'" in w for w in words(draw(document)))
+  referred = document | {'referral': {'refer': True, 'reason': 'Why.'}}
+  assert [w for _, w in overlay.warnings(referred)][1:] == ['Why.']
+
+
 def test_a_landmark_that_may_be_far_off_is_named_though_the_image_is_not_referred():
   landmarks = copy.deepcopy(DOCUMENT['landmarks'])
   for k, radius in ((2, 4.0), (15, 13.2), (16, None)):

@@ -67,6 +67,14 @@ def test_what_is_known_is_in_it():
                          'not referred, with landmarks to check', '3']
 
 
+def test_an_image_with_landmarks_that_cannot_be_checked_is_no_good_news():
+  held = document()['landmarks'][:1]
+  for landmarks, css, words in ((held, 'yes', 'not referred'), (
+      document()['landmarks'], 'no', 'not referred; not checked, for want of a region: S')):
+    entry = document(landmarks=landmarks, referral=document()['referral'] | {'refer': False})
+    assert f'<span class="verdict {css}">{words}</span>' in page((entry, PNG))
+
+
 def test_pictures_are_reduced():
   import base64
   data = re.search('data:image/jpeg;base64,([^"]+)', page((document(), PNG))).group(1)

@@ -37,7 +37,8 @@ class Instant(Model):
     status = self.loaded.get('status', {}).get(data, b'ok')
     points = POINTS * (np.nan if data in self.loaded.get('lost', ()) else 1)
     return {'status': status, 'points_px': points, 'covariance_px2': eye,
-            'total_sd_px': np.ones(19, np.float32), 'region_radius_px': np.ones(19, np.float32),
+            'total_sd_px': np.ones(19, np.float32),
+            'region_radius_px': self.loaded.get('radius', np.ones(19, np.float32)),
             'region_ellipse_px2': eye, 'bin': np.ones(19, np.int32), 'ood_score': np.float32(1),
             'ood_p_value': np.float32(0.5),
             'uncertainty_p_value': np.float32(0.5), 'refer': np.bool_(data in self.loaded.get('refers', ()))}
@@ -81,6 +82,14 @@ def test_images_with_landmarks_to_check_are_told_apart(sources, out):
   assert {row['check'] for row in rows(out / 'predictions.csv')} == {'true'}
   unknown = list(predictions.predict(sources, model(), out))
   assert {outcome.check for outcome in unknown} == {None}
+
+
+def test_a_landmark_without_a_region_is_not_taken_for_checked(sources, out):
+  bare = model(radius=np.array([np.nan] + 18 * [1.0], np.float32))
+  assert {outcome.check for outcome in predictions.predict(sources, bare, out, 0.5)} == {None}
+  assert {row['check'] for row in rows(out / 'predictions.csv')} == {'', 'false'}
+  large = predictions.predict(sources, bare, out, 4.5)  # the regions of all others
+  assert all(outcome.check for outcome in large)
 
 
 def test_every_image_has_a_document_and_a_picture_and_rows(sources, out):
