@@ -47,8 +47,12 @@ def truths(films: Sequence[Record], truth: str) -> np.ndarray:
   return np.stack([truth_points(r.points_px, truth) for r in films])
 
 
+def split_of(examples: Examples, splits: Sequence[str], judged: str = '') -> dict[str, str]:
+  """Image id -> split, of the images in `splits` but for the split judged."""
+  return {record.image_id: split for split in splits if split in examples.splits() and split != judged
+          for record in tfrecords.read_records(examples.shards(split))}
+
+
 def unseen(ids: Sequence[str], duplicates: list, examples: Examples, splits: Sequence[str]) -> np.ndarray:
   """Which images [N] repeat no film of `splits`, and none before them."""
-  seen = {r.image_id: split for split in splits if split in examples.splits()
-          for r in tfrecords.read_records(examples.shards(split))}
-  return np.isin(ids, list(leak_free_ids(ids, duplicates, seen)))
+  return np.isin(ids, list(leak_free_ids(ids, duplicates, split_of(examples, splits))))

@@ -7,7 +7,9 @@ and formatting never retrain a network. Not seen are modules imported by a
 computed name, and files that are not Python. Left out on purpose is `MACHINERY`,
 which has no say in what a component writes: it brings folders (`dsl`, `artifacts`),
 checks values that are in the key themselves (`config`), or looks on and draws what
-no digest covers (`tensorboard`).
+no digest covers (`tensorboard`). What `config` derives from its values (which channels
+a network sees, which image its heatmaps lie on) is as plain as a default: whoever
+changes that says `--from`.
 
 **Files.** `tree_digest` reads every byte; `folder_digest` looks at names, sizes
 and modification times only, which is quick enough for a large data folder at
@@ -145,10 +147,11 @@ def tree_files(folder: pathlib.Path, undigested: tuple[str, ...] = ()) -> dict[s
 
 def tree_digest(folder: pathlib.Path, undigested: tuple[str, ...] = ()) -> str:
   """A digest of names and bytes of the files that `tree_files` names."""
-  return of_json({name: _file_digest(folder / name) for name in tree_files(folder, undigested)})
+  return of_json({name: of_file(folder / name) for name in tree_files(folder, undigested)})
 
 
-def _file_digest(path: pathlib.Path) -> str:
+def of_file(path: pathlib.Path) -> str:
+  """The SHA-256 of its bytes."""
   with path.open('rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 

@@ -20,16 +20,20 @@ from ceph_tf.data import augment, preprocess
 _CONVERGED_PX = 0.5  # of the inverse map; where the distortion folds the image, it has none
 
 
-def reduced(image_bytes: bytes, height_px: int) -> tuple[np.ndarray, float]:
-  """An image file as float32 [h, w] in 0..1, at most `height_px` high, and the factor applied."""
+def reduced(image_bytes: bytes, height_px: int) -> tuple[np.ndarray, np.ndarray]:
+  """An image file as float32 [h, w] in 0..1, at most `height_px` high, and the factors (x, y) applied.
+
+  They differ by what rounding the width to whole pixels makes.
+  """
   gray = preprocess.decode_gray(image_bytes).numpy()[..., 0]
   factor = min(1.0, height_px / gray.shape[0])
   size = (max(1, round(gray.shape[1] * factor)), max(1, round(gray.shape[0] * factor)))
-  return cv2.resize(gray, size, interpolation=cv2.INTER_AREA), factor
+  factors = np.array(size) / gray.shape[::-1]
+  return cv2.resize(gray, size, interpolation=cv2.INTER_AREA), factors
 
 
-def scaled_points(points_px: np.ndarray, factor: float) -> np.ndarray:
-  """Points of an image in the image reduced by `factor`; pixel centres are at integers."""
+def scaled_points(points_px: np.ndarray, factor: np.ndarray | float) -> np.ndarray:
+  """Points of an image in the image reduced by `factor`, one or (x, y); pixel centres are at integers."""
   return (points_px + 0.5) * factor - 0.5
 
 
@@ -48,7 +52,7 @@ def elastic(
 
   Returns:
     The image and its points; NaN where the distortion folds the image and a point has no
-    one place.
+    one place, and where it is no longer on the film.
   """
   height, width = image.shape
   field, moved = _distortion(height, width, max(grid * height, 4.0))(
@@ -56,7 +60,13 @@ def elastic(
       tf.constant(points_px[None], tf.float32))
   from_x, from_y = field.numpy()
   warped = cv2.remap(image, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-  return warped, moved.numpy()
+  return warped, _on_film(moved.numpy(), image)
+
+
+def _on_film(points_px: np.ndarray, image: np.ndarray) -> np.ndarray:
+  """Points [L, 2], NaN where they lie beyond the image [h, w]."""
+  there = (points_px > -0.5).all(1) & (points_px < np.array(image.shape[::-1]) - 0.5).all(1)
+  return np.where(there[:, None], points_px, np.nan).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=8)
@@ -203,6 +213,4 @@ def scanned(name: str, image: np.ndarray, points_px: np.ndarray, seed: int) -> t
     The image and its points, NaN where they are no longer on it.
   """
   changed, moved = SCANNERS[name](image, np.asarray(points_px, np.float64), seeds.rng(seed, name))
-  there = (moved > -0.5).all(1) & (moved < np.array(changed.shape[::-1]) - 0.5).all(1)
-  moved = np.where(there[:, None], moved, np.nan)
-  return np.ascontiguousarray(changed, np.float32), moved.astype(np.float32)
+  return np.ascontiguousarray(changed, np.float32), _on_film(moved, changed)

@@ -1,8 +1,8 @@
 """Films of the experiments with changed X-rays: distorted copies, a turning head, what is no X-ray, and
 X-rays as another scanner might show them.
 
-A film is a function of its X-ray (or CT), its level and the seed, so it can be made again, for
-example to draw a stored prediction on it.
+A film is a function of its X-ray, its level and the seed (a turned head's of all angles of its series), so it
+can be made again, for example to draw a stored prediction on it.
 """
 
 import functools
@@ -124,6 +124,6 @@ def rotation_films(cfg: StressConfig, landmarks: int, seed: int) -> Iterator[Fil
 
 
 def _prepared(record: Record, cfg: StressConfig, truth: str) -> tuple[np.ndarray, np.ndarray, float]:
-  image, factor = perturb.reduced(record.image_bytes, cfg.height_px)
-  points = perturb.scaled_points(truth_points(record.points_px, truth), factor)
-  return image, points.astype(np.float32), record.spacing_mm / factor
+  image, factors = perturb.reduced(record.image_bytes, cfg.height_px)
+  points = perturb.scaled_points(truth_points(record.points_px, truth), factors)
+  return image, points.astype(np.float32), float(record.spacing_mm / factors[1])

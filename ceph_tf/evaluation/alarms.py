@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ceph_tf.evaluation import metrics
+
 DOUBTFUL_MM = 4.0  # the last radius of the success detection rates: an error that all call gross
 
 
@@ -28,7 +30,7 @@ def alarms(image_id: Sequence[str], refer: np.ndarray, radius_mm: np.ndarray, er
   """
   refer = np.asarray(refer, bool)
   doubtful = (radius_mm > DOUBTFUL_MM) & ~refer[:, None]
-  gross = error_mm > DOUBTFUL_MM
+  gross = error_mm > DOUBTFUL_MM + metrics.TOLERANCE_MM
   return {
       'referred': float(refer.mean()) if refer.size else np.nan,
       'referred_ids': [name for name, one in zip(image_id, refer, strict=True) if one],

@@ -51,7 +51,7 @@ def measures_of(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     name, value = key.removeprefix('measure/'), np.asarray(predictions[key], np.float64)
     if name.endswith('_px') and known:
       name, value = f'{name.removesuffix("_px")}_mm', value * spacing[:, None]
-    found[name] = value.mean(1)
+    found[name] = shift.image_level(value)
   return found
 
 
@@ -200,7 +200,7 @@ def scanner(predictions: Mapping[str, np.ndarray]) -> dict:
     found[name] = {
         'films': int(chosen.sum()),
         'mre_mm': _mean(errors),
-        'sdr_2mm': _mean(errors <= 2),
+        'sdr_2mm': _mean(errors <= 2 + metrics.TOLERANCE_MM),
         'coverage': _mean((off_px <= radius_px)[stated]),
         'referred': _mean(referred[chosen]),
         'ood_auroc': separation(ood[clean], ood[chosen])['auroc'] if ood_known else np.nan}

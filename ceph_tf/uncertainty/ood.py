@@ -2,9 +2,10 @@
 
 Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples", NeurIPS
 2018, with one class: the features are the pooled activations of the encoder, their
-mean and covariance those of the training images. With hardly more images than features
-the covariance must be shrunk; how much is known in closed form (Ledoit & Wolf, J. Multivariate
-Analysis 88, 2004).
+mean and covariance those of the training images and of copies of them. With few images for so many
+features the covariance must be shrunk; how much is known in closed form (Ledoit & Wolf, J. Multivariate
+Analysis 88, 2004) of images that have nothing to do with each other. Copies have, so it is shrunk less than
+is best; p-values, which compare with other images, mean the same.
 """
 
 import typing

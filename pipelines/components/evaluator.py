@@ -13,6 +13,7 @@ from ceph_tf.data.validate import leak_free_ids
 from ceph_tf.evaluation import clinical, evaluate, pictures, report, tensorboard
 from pipelines import configuration
 from pipelines.artifacts import Anomalies, Evaluation, Examples, ModelBlessing, Predictions
+from pipelines.cases import split_of
 from pipelines.dsl import Context, In, Out, component
 
 
@@ -51,7 +52,7 @@ def evaluator(
   shards = tfrecords.paths(examples.path, cfg.split)
   cases = evaluate.align(predictions.read(), tfrecords.read_records(shards))
   duplicates = anomalies.read()['duplicates']
-  others = _training_splits(examples, cfg.split) if duplicates else {}
+  others = split_of(examples, TRAINING_SPLITS, cfg.split) if duplicates else {}
   leak_free = leak_free_ids(cases.image_id, duplicates, others)
   figures = evaluate.evaluate(cases, leak_free, cfg, truth, title, seed)
   figures['clinical'] = _clinical(cases, leak_free, figures, seed)
@@ -89,10 +90,3 @@ def _clinical(cases: evaluate.Cases, leak_free: Collection[str], figures: dict,
         cases.points_px[rows], cases.covariance_px2[rows], cases.truths_px[truth][rows],
         cases.spacing_mm[rows], seeds.rng(seed, 'clinical', subset))}
   return found
-
-
-def _training_splits(examples: Examples, evaluated: str) -> dict[str, str]:
-  """Image id -> split of the images the network or its calibration may have seen."""
-  splits = [s for s in examples.splits() if s in TRAINING_SPLITS and s != evaluated]
-  return {record.image_id: split for split in splits
-          for record in tfrecords.read_records(examples.shards(split))}

@@ -6,7 +6,6 @@ Both are written anew, from the folders there, whatever they were before.
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import pathlib
@@ -187,12 +186,8 @@ def _replace(file: pathlib.Path, text: str) -> None:
 
 def _content(saved_model: pathlib.Path) -> dict[str, str]:
   """Digests of a SavedModel's files by name, without what a pusher adds."""
-  found = {}
-  for name in digests.tree_files(saved_model):
-    if name not in ADDED:
-      with (saved_model / name).open('rb') as file:
-        found[name] = hashlib.file_digest(file, 'sha256').hexdigest()
-  return found
+  return {name: digests.of_file(saved_model / name) for name in digests.tree_files(saved_model)
+          if name not in ADDED}
 
 
 def _copy(saved_model: pathlib.Path, target: pathlib.Path, added: dict[str, str]) -> None:

@@ -61,11 +61,15 @@ def _overlays(arrays: dict, examples: Examples, cfg: StressConfig, split: str, t
                    lambda level: f'{level:g} degrees')}
   pictures = []
   for name, (films, words) in series.items():
-    films = list(films)
+    answered = list(zip(arrays[name]['image_id'].tolist(), arrays[name]['level'].tolist(), strict=True))
+    films = [film for film in films if (film.image_id, film.level) in answered]  # others were refused
+    if not films:
+      continue
     order = np.argsort([film.level for film in films], kind='stable')
     first = len(films) // 2 if name == 'rotation' else 0  # a head turns from profile
-    rows = [int(order[i]) for i in np.linspace(first, len(films) - 1, _SHOWN).round().astype(int)]
+    shown = [films[order[i]] for i in np.linspace(first, len(films) - 1, _SHOWN).round().astype(int)]
     pictures.append(stress_report.overlay(
-        f'{name}_overlay', [films[i] for i in rows], arrays[name], rows,
-        [words(films[i].level) for i in rows]))
+        f'{name}_overlay', shown, arrays[name],
+        [answered.index((film.image_id, film.level)) for film in shown],
+        [words(film.level) for film in shown]))
   return pictures

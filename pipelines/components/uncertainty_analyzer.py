@@ -1,11 +1,9 @@
 """What the uncertainties of saved predictions are worth: figures, tables, a page."""
 
 import datetime
-from collections.abc import Iterable
 
 from ceph_tf import seeds
 from ceph_tf.config import AnalyzeConfig
-from ceph_tf.data import examples as tfrecords
 from ceph_tf.data.records import TRAINING_SPLITS
 from ceph_tf.data.validate import leak_free_ids
 from ceph_tf.evaluation import (
@@ -23,7 +21,7 @@ from pipelines.artifacts import (
     Predictions,
     UncertaintyAnalysis,
 )
-from pipelines.cases import with_heatmaps
+from pipelines.cases import split_of, with_heatmaps
 from pipelines.dsl import In, Out, component
 
 
@@ -71,9 +69,9 @@ def uncertainty_analyzer(
   else:
     before = with_heatmaps(calibration, heatmaps_calibration, examples, 'calibration')
     pairs = anomalies.read()['duplicates']
-    clean = leak_free_ids(cases.image_id, pairs, _split_of(examples, TRAINING_SPLITS, split))
+    clean = leak_free_ids(cases.image_id, pairs, split_of(examples, TRAINING_SPLITS, split))
     unseen = leak_free_ids(
-        before.image_id, pairs, _split_of(examples, TRAINING_SPLITS, 'calibration'))
+        before.image_id, pairs, split_of(examples, TRAINING_SPLITS, 'calibration'))
     found = analyze.analyze(cases, before, clean, unseen, cfg, truth, title, seed)
     charts = analyze_pictures.charts(cases, found)
 
@@ -92,9 +90,3 @@ def uncertainty_analyzer(
   tensorboard.write_pictures(analysis.path / 'logs', 'uncertainty', charts)
   date = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC')
   analysis.page.write_text(analyze_report.render(found, charts, date), 'utf-8')
-
-
-def _split_of(examples: Examples, splits: Iterable[str], judged: str) -> dict[str, str]:
-  """Image id -> split, of the images in `splits` but for the split judged."""
-  return {record.image_id: split for split in examples.splits() if split in splits
-          and split != judged for record in tfrecords.read_records(examples.shards(split))}

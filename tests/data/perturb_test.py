@@ -104,7 +104,7 @@ def test_pixel_centres_are_at_integers():
 def test_points_scale_with_the_reduced_image():
   image = np.round(255 * blob(61.0, 80.0, 160, 120, sigma=6)).astype(np.uint8)
   small, factor = perturb.reduced(png(image), 40)
-  assert (small.shape, factor) == ((40, 30), 0.25)
+  assert (small.shape, factor.tolist()) == ((40, 30), [0.25, 0.25])
   np.testing.assert_allclose(centroid(small), perturb.scaled_points(np.array([61.0, 80.0]), factor), atol=0.1)
 
 
@@ -112,13 +112,15 @@ def test_reduced_never_enlarges():
   pixels = np.random.default_rng(0).integers(0, 256, (30, 20), np.uint8)
   for height in (30, 31, 500):
     image, factor = perturb.reduced(png(pixels), height)
-    assert factor == 1.0 and image.dtype == np.float32
+    assert factor.tolist() == [1.0, 1.0] and image.dtype == np.float32
     np.testing.assert_allclose(image, pixels / 255, atol=1e-6)
 
 
 def test_reduced_reads_16_bits_and_keeps_a_pixel_of_a_narrow_image():
   image, factor = perturb.reduced(png(np.full((400, 3), 32768, np.uint16)), 40)
-  assert (image.shape, factor) == ((40, 1), 0.1)
+  assert image.shape == (40, 1)
+  np.testing.assert_allclose(factor, [1 / 3, 0.1])  # a pixel shows all three columns
+  np.testing.assert_allclose(perturb.scaled_points(np.array([1.0, 4.5]), factor), [0.0, 0.0], atol=1e-9)
   np.testing.assert_allclose(image, 0.5, atol=1e-4)
   with pytest.raises(tf.errors.InvalidArgumentError):
     perturb.reduced(b'no image', 40)
@@ -161,6 +163,15 @@ def test_conditions_by_hand():
   np.testing.assert_array_equal(changed('upside_down'), np.flipud(image))
   np.testing.assert_array_equal(changed('cropped'), [[0.0], np.float32([0.3])])
   np.testing.assert_allclose(changed('over_exposed'), np.minimum(2.5 * image, 1), atol=1e-6)
+
+
+def test_a_point_that_is_bent_off_the_film_is_unknown():
+  corners = np.array([[0.0, 0.0], [63.0, 0.0], [0.0, 63.0], [63.0, 63.0], [32.0, 32.0]], np.float32)
+  image = np.zeros((64, 64), np.float32)
+  moved = np.array([perturb.elastic(image, corners, 0.03, 0.5, seed)[1] for seed in range(20)])
+  lost = np.isnan(moved).any(-1)
+  assert 0.3 < lost[:, :4].mean() < 0.7 and not lost[:, 4].any()
+  assert np.nanmin(moved) > -0.5 and np.nanmax(moved) < 63.5
 
 
 @pytest.mark.parametrize('name', perturb.SCANNERS)

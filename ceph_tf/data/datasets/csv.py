@@ -22,6 +22,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ceph_tf import seeds
 from ceph_tf.config import DataConfig
 from ceph_tf.data import codec
 from ceph_tf.data.datasets import splits
@@ -170,7 +171,7 @@ def divide(images: dict[str, dict[str, str]], cfg: DataConfig, seed: int,
       raise DataError(f'{where}: no image has split=test')
   elif cfg.trained:
     wanted = max(1, round(cfg.test_fraction * len(images)))
-    division = splits.take(patients.values(), {'test': wanted}, 'train', seed)
+    division = splits.take(patients.values(), {'test': wanted}, 'train', seeds.derive(seed, 'test'))
   else:
     division = dict.fromkeys(patients.values(), 'test')
   source = 'train' if cfg.trained else 'test'

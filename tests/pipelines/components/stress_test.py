@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ceph_tf.config import AnalyzeConfig, ConfigError, Experiment, SamplerConfig
 from ceph_tf.data import examples as tfrecords
 from ceph_tf.data import perturb
 from ceph_tf.data.records import LANDMARKS
+from ceph_tf.evaluation import stress_report
 from ceph_tf.models import unet
 from ceph_tf.overrides import override
 from ceph_tf.uncertainty import fitted as fitting
@@ -171,6 +173,21 @@ def test_the_analysis_holds_what_it_promises(analysis):
   assert names == ['elastic.png', 'elastic_auroc.png', 'elastic_overlay.png', 'rotation.png',
                    'rotation_overlay.png']
   assert list((analysis.path / 'logs').glob('events.*'))
+
+
+def test_a_film_that_was_refused_is_not_drawn_with_the_points_of_another(series, examples, monkeypatch):
+  arrays = {name: series[name].read() for name in ('elastic', 'rotation')}
+  arrays['elastic'] = {name: value[1:] if np.ndim(value) else value
+                       for name, value in arrays['elastic'].items()}
+  drawn = []
+  monkeypatch.setattr(stress_report, 'overlay', lambda name, *rest: drawn.append((name, *rest)))
+  module = sys.modules[stress_analyzer.function.__module__]
+  module._overlays(arrays, examples, STRESS, 'test', 'truth', 0)
+  assert [name for name, *_ in drawn] == ['elastic_overlay', 'rotation_overlay']
+  for name, films, predictions, rows, _ in drawn:
+    assert [film.level for film in films] == predictions['level'][rows].tolist()
+    if name == 'elastic_overlay':
+      assert {film.level for film in films} == {0.02, 0.04}
 
 
 def test_a_model_that_is_not_blessed_predicts_nothing(servable, examples, tmp_path):
