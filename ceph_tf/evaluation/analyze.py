@@ -36,18 +36,12 @@ import numpy as np
 from ceph_tf import seeds
 from ceph_tf.config import AnalyzeConfig
 from ceph_tf.data.records import DataError
-from ceph_tf.evaluation import association, calibrated, selective
+from ceph_tf.evaluation import association, calibrated, published, selective
 from ceph_tf.evaluation.evaluate import Cases, primary_truth
 from ceph_tf.uncertainty.calibration import confidence_to_uncertainty
 from ceph_tf.uncertainty.measures import CONFIDENCES
 
 SCHEMA_VERSION = 1
-_SOURCE = 'Drevicky & Kodym, BIOIMAGING 2020; their networks, ISBI 2015'
-PUBLISHED = (
-    {'measure': 'mha', 'model': 'one network', 'pearson_pooled': -0.13, 'source': _SOURCE},
-    {'measure': 'spread_mm', 'model': 'ensemble', 'pearson_pooled': 0.31, 'source': _SOURCE},
-    {'measure': 'spread_mm', 'model': 'MC dropout', 'pearson_pooled': 0.22, 'source': _SOURCE},
-)
 _FLOOR_CONFIDENCE = 1e-3
 _CONSTANT = 1e-6  # relative: the mutual information of one network is rounding
 
@@ -145,7 +139,7 @@ def analyze(
       'calibration': {'images': len(calibration.image_id),
                       'left_out': left_out},
       'measures': measures,
-      'published': list(PUBLISHED),
+      'published': published.figures(pearson_pooled='error'),
       'subsets': {
           name: _subset(take(cases, rows), calibration, used, cfg, truth, (seed, 'analyze', name))
           for name, rows in subsets.items() if np.isfinite(cases.error_mm(truth)[rows]).any()

@@ -17,15 +17,9 @@ Schema of `comparison.json` (an unknown figure is null):
 import html
 from collections.abc import Mapping
 
-from ceph_tf.evaluation import plots, report
+from ceph_tf.evaluation import plots, published, report
 
 SCHEMA_VERSION = 1
-# Drevicky & Kodym, BIOIMAGING 2020 (Pearson): error, error of under-trained models, elastic, rotation.
-PUBLISHED = {
-    'baseline': ('mha', (-0.13, -0.35, -0.95, -0.91)),
-    'ensemble': ('spread_mm', (0.31, 0.85, 0.81, 0.95)),
-    'mc_dropout': ('spread_mm', (0.22, 0.86, 0.85, 0.88)),
-}
 KINDS = ('error', 'error_under_trained', 'elastic', 'rotation')
 _HEADS = ('error', 'error, under-trained', 'elastic', 'rotation')
 
@@ -70,13 +64,13 @@ def compare(names: list[str], evaluations: list[Mapping], analyses: list[Mapping
   models = {}
   for name, evaluation, analysis, stress, early in zip(
       names, evaluations, analyses, stresses, under_trained, strict=True):
-    measure, published = PUBLISHED[name]
+    thesis = published.THESIS[name]
     every = list(dict.fromkeys([*stress['elastic']['measures'], *stress['rotation']['measures']]))
     models[name] = {
-        'measure': measure, 'published': dict(zip(KINDS, published, strict=True)),
+        'measure': thesis.measure, 'published': {kind: getattr(thesis, kind) for kind in KINDS},
         'under_trained_mre_mm': early['subsets']['official']['mre_mm']
                                 if early['status'] == 'computed' else None,
-        'correlations': correlations(measure, analysis, early, stress),
+        'correlations': correlations(thesis.measure, analysis, early, stress),
         'all_measures': {m: correlations(m, analysis, early, stress) for m in every},
         'subsets': {subset: _subset(analysis, evaluation, subset)
                     for subset in analysis.get('subsets', ())}}

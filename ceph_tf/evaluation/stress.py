@@ -26,17 +26,11 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
-from ceph_tf.evaluation import analyze, metrics
+from ceph_tf.evaluation import analyze, metrics, published
 from ceph_tf.uncertainty import ranking, shift
 from ceph_tf.uncertainty.measures import CONFIDENCES
 
 SCHEMA_VERSION = 1
-_SOURCE = 'Drevicky & Kodym, BIOIMAGING 2020; their networks, ISBI 2015'
-PUBLISHED = tuple(
-    {'measure': measure, 'model': model, 'elastic': elastic, 'rotation': rotation, 'source': _SOURCE}
-    for measure, model, elastic, rotation in (
-        ('mha', 'one network', -0.95, -0.91), ('spread_mm', 'ensemble', 0.81, 0.95),
-        ('spread_mm', 'MC dropout', 0.85, 0.88)))
 ANGLE_BANDS_DEG = ((10, 20), (20, 30), (30, 45))  # each without its first angle
 _UPRIGHT_DEG = 5  # a head turned less is ordinary
 _ELASTIC_STEPS = 4
@@ -234,7 +228,7 @@ def stress(elastic_predictions: Mapping, rotation_predictions: Mapping, conditio
   pairs = changed_films(elastic_predictions, rotation_predictions, condition_predictions)
   return {
       'schema_version': SCHEMA_VERSION, 'title': title, 'truth': truth,
-      'published': list(PUBLISHED),
+      'published': published.figures(elastic='elastic', rotation='rotation'),
       'elastic': elastic(elastic_predictions),
       'rotation': rotation(rotation_predictions),
       'separation': separations(pairs),
