@@ -70,8 +70,9 @@ def quantile(scores: np.ndarray, coverage: float, patient_ids: Sequence[str] | N
   ids = np.arange(len(scores)) if patient_ids is None else np.asarray(patient_ids, dtype=str)
   order = np.argsort(scores[known])
   below = np.cumsum(shares(ids[known])[order])
-  patients = len(np.unique(ids[known]))
-  return float(scores[known][order][np.searchsorted(below, rank(patients, coverage) - _ROUNDING)])
+  n = len(np.unique(ids[known]))
+  rank(n, coverage)  # refuses too few
+  return float(scores[known][order][np.searchsorted(below, (n + 1) * coverage - _ROUNDING)])
 
 
 def calibrate(scores: np.ndarray, coverage: float, names: tuple[str, ...] | None = None,

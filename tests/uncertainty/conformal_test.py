@@ -48,6 +48,7 @@ def test_films_of_a_patient_count_together_as_one():
   np.testing.assert_array_equal(conformal.calibration_sizes(scores, ids), [4])
   assert conformal.calibrate(scores, 0.6, patient_ids=ids) == [4]
   assert conformal.calibrate(scores, 0.8, patient_ids=ids) == [6]
+  assert conformal.calibrate(scores, 0.7, patient_ids=ids) == [5]  # of five 3.5
   with pytest.raises(ValueError, match='from 4 calibration patients: it needs at least 9'):
     conformal.calibrate(scores, 0.9, patient_ids=ids)
   scores[2] = NAN  # of b one film is left, which counts for him
