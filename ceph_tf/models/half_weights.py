@@ -1,7 +1,7 @@
 """Weights as a SavedModel keeps them: 16 bits each, which halves what is stored, pushed and downloaded.
 
 Networks calculate with them in their own precision. Rounding changes a weight by at most 1 / 2048 of it, or
-by 3e-8 where it is below 6e-5.
+by 3e-8 where it is below 6e-5. Running statistics stay as they are: they are few, and may be of any size.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ def check(weights: Iterable[keras.Variable]) -> None:
 
 
 class HalfWeights:
-  """float16 copies of all weights of some networks, which take their places within `scope`."""
+  """float16 copies of what some networks were taught, which take their places within `scope`."""
 
   def __init__(self, models: Sequence[keras.Model]):
     """Copies them.
@@ -30,7 +30,7 @@ class HalfWeights:
     Raises:
       ValueError: a weight that float16 cannot hold.
     """
-    weights = {id(weight): weight for model in models for weight in model.variables}.values()
+    weights = {id(weight): weight for model in models for weight in model.trainable_variables}.values()
     check(weights)
     self._copies = [(weight, tf.Variable(tf.cast(weight.value, tf.float16), trainable=False))
                     for weight in weights]

@@ -214,7 +214,7 @@ def fit(train_set: tf.data.Dataset, validation_set: tf.data.Dataset, num_landmar
     for best, weight in zip(state.best, state.average.model.weights, strict=True):
       weight.assign(best)
   try:
-    # Not of the running statistics: those are folded into kernels, and may be as large as they like.
+    # Not of the running statistics: those are folded into kernels, or stay as they are.
     half_weights.check(state.average.model.trainable_variables)
   except ValueError as error:
     raise FloatingPointError(f'training diverged: {error}; {_divergence(cfg)}') from error

@@ -48,3 +48,19 @@ def test_a_saved_model_holds_16_bits_of_each_weight(tmp_path):
 def test_a_weight_that_16_bits_cannot_hold_is_named(bad):
   with pytest.raises(ValueError, match=r'kernel.* is (70000|inf|nan): allowed is at most 65504'):
     HalfWeights([model(np.array([[1.0], [bad]], np.float32))])
+
+
+def test_running_statistics_stay_as_they_are(tmp_path):
+  norm = keras.layers.BatchNormalization()
+  network = keras.Sequential([keras.Input((2,)), norm])
+  norm.moving_mean.assign([0.1, 1e6])
+  half, archive = HalfWeights([network]), keras.export.ExportArchive()
+
+  def answer(x):
+    with half.scope():
+      return network(x)
+
+  archive.add_endpoint('answer', answer, [tf.TensorSpec([None, 2], tf.float32)])
+  archive.write_out(str(tmp_path / 'm'), verbose=False)
+  loaded = tf.saved_model.load(str(tmp_path / 'm'))
+  np.testing.assert_array_equal(loaded.answer(X), network(X))
