@@ -17,7 +17,7 @@ from ceph_tf.serving import saved_model
 BOX = pathlib.Path(__file__).parents[1] / 'saved_models'
 
 
-@pytest.fixture(scope='module', params=['mc_dropout_isbi2015/2', 'ensemble_isbi2015_precise/2'])
+@pytest.fixture(scope='module', params=['mc_dropout_isbi2015/2', 'ensemble_isbi2015_precise/3'])
 def folder(request):
   return BOX / request.param  # whose versions users may add to
 

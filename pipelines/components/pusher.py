@@ -98,10 +98,8 @@ def pusher(
   ancestry = context.lineage()
   models = pathlib.Path(destination).absolute()
   status, folder = push(servable.saved_model, models / model_name, {
-      LINEAGE: json.dumps(ancestry, indent=2) + '\n',
-      EXPERIMENT: json.dumps(configuration.of(ancestry), indent=2) + '\n',
-      EVALUATION: (evaluation.path / EVALUATION).read_text('utf-8'),
-  })
+      LINEAGE: _text(ancestry), EXPERIMENT: _text(configuration.of(ancestry)),
+      EVALUATION: _text(evaluation.read())})
   configure(models, served_from)
   reasons = [f'version {folder.name} already holds the same model'] if status == 'unchanged' else []
   pushed.write({'status': status, 'name': model_name, 'version': int(folder.name), 'path': str(folder),
@@ -175,6 +173,10 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
   with (folder / '.lock').open('a') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     yield
+
+
+def _text(content) -> str:
+  return json.dumps(content, indent=1) + '\n'  # what travels is to be read by people, and small
 
 
 def _replace(file: pathlib.Path, text: str) -> None:
