@@ -45,17 +45,17 @@ def test_a_student_has_as_many_teachers_as_the_ensemble_has_members():
     assert student.teachers == ensemble.sampler.num_samples
 
 
-def test_the_first_look_of_the_precise_preset_is_the_default_at_a_constant_rate_with_erasing():
+def test_the_first_look_of_the_precise_preset_is_the_default_at_a_constant_rate():
   precise = resolve('mc_dropout', 'precise', [], '', '/data', 0)
-  erased = 'augment.erased=0.25'
-  default = resolve('mc_dropout', 'default', ['train.schedule=constant', erased], '', '/data', 0)
+  default = resolve('mc_dropout', 'default', ['train.schedule=constant'], '', '/data', 0)
   assert precise.network == default.network
-  swa = resolve('swa', 'default', [erased], '', '', 0)
+  swa = resolve('swa', 'default', [], '', '', 0)
   assert resolve('baseline', 'precise', [], '', '', 0).network == swa.network
   second = precise.refiner
   assert (second.input.height, second.input.width) == (640, 512)
   assert second.augment.elastic_px / second.input.height == default.augment.elastic_px / default.input.height
-  assert second.augment.erased == 0.25
+  erased = resolve('ensemble', 'precise', ['augment.erased=0.25'], '', '', 0)
+  assert (erased.network.augment.erased, erased.refiner.augment.erased) == (0.25, 0.25)
   assert second.train.truth == default.train.truth and second.crop.size_px == 64
   assert (second.heatmap.window_px, default.heatmap.window_px) == (12, 6)
 
