@@ -52,7 +52,7 @@ def test_model_is_trained_evaluated_and_pushed(work, model, samples, flags):
   known = set(work.glob(PREDICTIONS))
   done = run(work, f'--model={model}', *flags)
   for label in ('report:', 'SavedModel:', 'TensorBoard logs:', 'MRE', 'uncertainty:', 'best measure',
-                'at least 9 calibration images'):
+                'at least 9 calibration patients'):
     assert label in done.stdout
   pushed = work / 'pushed' / f'{model}_phantom_smoke' / '1'
   assert (pushed / 'saved_model.pb').is_file()
