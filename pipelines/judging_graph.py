@@ -74,8 +74,8 @@ def _stress(experiment: Experiment, examples: Output, servable: Output, blessing
           cfg=experiment.stress if series == 'rotation' else of_test_images,  # another CT: no new copies
           dataset=experiment.data.dataset, name=f'{prefix}stress_{series}', **common)
       for series in SERIES}
-  analysis = stress_analyzer(
+  analyzed = stress_analyzer(
       calibration=calibration, examples=examples, cfg=experiment.stress, analyze=experiment.analyze,
       title=title, name=f'{prefix}stress_analyzer',
       **{series: node['predictions'] for series, node in inferrers.items()}, **common)
-  return [*inferrers.values(), analysis]
+  return [*inferrers.values(), analyzed]

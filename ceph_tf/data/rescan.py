@@ -20,8 +20,8 @@ from ceph_tf.data import augment, preprocess
 def weakened(cfg: AugmentConfig, strength: float) -> AugmentConfig:
   """A share of each change, from 0 to 1, but nothing elastic and nothing erased."""
   changes = {field.name: strength * getattr(cfg, field.name) for field in dataclasses.fields(cfg)
-             if not field.name.startswith('elastic')}
-  return dataclasses.replace(cfg, **{**changes, 'elastic_px': 0.0, 'erased': 0.0})
+             if not field.name.startswith(('elastic', 'erased'))}
+  return dataclasses.replace(cfg, **changes, elastic_px=0.0, erased=0.0)
 
 
 def copies(image_bytes: bytes, size: InputConfig, cfg: AugmentConfig, count: int, seed: int) -> list[bytes]:

@@ -49,6 +49,11 @@ def rank(n: int, coverage: float) -> int:
   return math.ceil((n + 1) * coverage - _ROUNDING)
 
 
+def patients(patient_ids: Sequence[str] | None, images: int) -> np.ndarray:
+  """Whose each of N images is: [N]; without names each is another patient's."""
+  return np.arange(images) if patient_ids is None else np.asarray(patient_ids, dtype=str)
+
+
 def shares(patient_ids: Sequence[str]) -> np.ndarray:
   """Of its patient, for each of N images: [N], with a sum for each patient of 1."""
   _, patient, images = np.unique(np.asarray(patient_ids, dtype=str), return_inverse=True, return_counts=True)
@@ -67,7 +72,7 @@ def quantile(scores: np.ndarray, coverage: float, patient_ids: Sequence[str] | N
     ValueError: too few patients with a truth.
   """
   known = ~np.isnan(scores)
-  ids = np.arange(len(scores)) if patient_ids is None else np.asarray(patient_ids, dtype=str)
+  ids = patients(patient_ids, len(scores))
   order = np.argsort(scores[known])
   below = np.cumsum(shares(ids[known])[order])
   n = len(np.unique(ids[known]))
@@ -110,11 +115,8 @@ def calibrate(scores: np.ndarray, coverage: float, names: tuple[str, ...] | None
 
 def calibration_sizes(scores: np.ndarray, patient_ids: Sequence[str] | None = None) -> np.ndarray:
   """Patients each landmark was calibrated on: int [L] from scores [N, L]."""
-  known = ~np.isnan(scores)
-  if patient_ids is None:
-    return known.sum(0)
-  ids = np.asarray(patient_ids, dtype=str)
-  return np.array([len(np.unique(ids[column])) for column in known.T], int)
+  ids = patients(patient_ids, len(scores))
+  return np.array([len(np.unique(ids[column])) for column in ~np.isnan(scores).T], int)
 
 
 def inside(scores: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

@@ -167,7 +167,7 @@ def refit(ood_scores: np.ndarray, residual_px: np.ndarray, covariance_px2: np.nd
                        ('ood_score', ood_scores)):
     if not np.isfinite(values).all():
       raise ValueError(f'{name} of a calibration image is not finite')
-  ids = np.arange(len(bin_measure)) if patient_ids is None else patient_ids
+  ids = conformal.patients(patient_ids, len(bin_measure))
   error = np.linalg.norm(residual_px, axis=-1)
   sd = np.sqrt(np.trace(covariance_px2, axis1=-2, axis2=-1))
   copies = ood_scores.shape[1]

@@ -17,6 +17,17 @@ def model(kernel=KERNEL):
   return network
 
 
+def export(network, folder):
+  half, archive = HalfWeights([network]), keras.export.ExportArchive()
+
+  def answer(x):
+    with half.scope():
+      return network(x)
+
+  archive.add_endpoint('answer', answer, [tf.TensorSpec([None, 2], tf.float32)])
+  archive.write_out(str(folder), verbose=False)
+
+
 def test_networks_run_with_rounded_weights_within_the_scope_alone():
   network = model()
   half = HalfWeights([network, network])  # the same weights count once
@@ -29,14 +40,7 @@ def test_networks_run_with_rounded_weights_within_the_scope_alone():
 
 def test_a_saved_model_holds_16_bits_of_each_weight(tmp_path):
   network = model()
-  half, archive = HalfWeights([network]), keras.export.ExportArchive()
-
-  def answer(x):
-    with half.scope():
-      return network(x)
-
-  archive.add_endpoint('answer', answer, [tf.TensorSpec([None, 2], tf.float32)])
-  archive.write_out(str(tmp_path / 'm'), verbose=False)
+  export(network, tmp_path / 'm')
   stored = tf.train.load_checkpoint(str(tmp_path / 'm/variables/variables'))
   shapes, types = stored.get_variable_to_shape_map(), stored.get_variable_to_dtype_map()
   assert {types[name] for name, shape in shapes.items() if shape} == {tf.float16}
@@ -54,13 +58,6 @@ def test_running_statistics_stay_as_they_are(tmp_path):
   norm = keras.layers.BatchNormalization()
   network = keras.Sequential([keras.Input((2,)), norm])
   norm.moving_mean.assign([0.1, 1e6])
-  half, archive = HalfWeights([network]), keras.export.ExportArchive()
-
-  def answer(x):
-    with half.scope():
-      return network(x)
-
-  archive.add_endpoint('answer', answer, [tf.TensorSpec([None, 2], tf.float32)])
-  archive.write_out(str(tmp_path / 'm'), verbose=False)
+  export(network, tmp_path / 'm')
   loaded = tf.saved_model.load(str(tmp_path / 'm'))
   np.testing.assert_array_equal(loaded.answer(X), network(X))
